@@ -81,12 +81,16 @@ def _parser() -> argparse.ArgumentParser:
     ):
         _add_stage(commands, stage, text)
     _add_compare(commands)
+    _add_export(commands)
+    _add_import(commands)
     _add_report(commands)
     _add_power(commands)
     _add_verify(commands)
     _add_reproduce(commands)
     _add_sweep(commands)
     _add_leaderboard(commands)
+    _add_summary(commands)
+    _add_slim(commands)
     _add_calibrate(commands)
     _add_task(commands)
     _add_world(commands)
@@ -95,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_list(commands: Any) -> None:
     parser = commands.add_parser("list", help="tasks, methods and embedded models")
+    parser.add_argument("what", nargs="?", choices=("methods",), help="methods: their sources, what departs from them")
+    parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal", help="of `list methods`")
     parser.add_argument("--tasks-dir", type=Path, action="append", default=[], help="an extra folder of tasks")
     parser.set_defaults(handler=_list)
 
@@ -122,13 +128,44 @@ def _add_stage(commands: Any, stage: str, text: str) -> None:
 
 
 def _add_compare(commands: Any) -> None:
-    text = "paired differences between two evaluations, per task and language"
-    parser = commands.add_parser("compare", help=text, description=text)
-    parser.add_argument("a", type=Path, help="a run folder, or RUN/before or RUN/after")
-    parser.add_argument("b", type=Path, nargs="?", help="another; without it, a run's own before and after")
-    parser.add_argument("--intersect", action="store_true", help="compare only the samples that both have")
-    parser.add_argument("--format", choices=("terminal", "markdown", "csv"), default="terminal")
+    text = "paired differences between evaluations, per task, language and metric"
+    parser = commands.add_parser("compare", help=text, description=f"{text}; the first run is the baseline")
+    add = parser.add_argument
+    runs = "run folders, or RUN/before or RUN/after; of one run alone, its own before and after"
+    add("runs", type=Path, nargs="+", metavar="RUN", help=runs)
+    add("--intersect", action="store_true", help="compare only the questions that all of them have")
+    add("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
+    add("--metrics", metavar="NAMES", help="metrics to show, separated by commas, or all (the main one of each task)")
+    add("--flips", type=int, default=0, metavar="N", help="show up to N questions won and N lost of each task (0)")
     parser.set_defaults(handler=_compare)
+
+
+def _add_export(commands: Any) -> None:
+    text = "write a run's evaluation in a format that others read"
+    parser = commands.add_parser("export", help=text, description=text)
+    add = parser.add_argument
+    add("run", type=Path, help="a run folder, or RUN/before or RUN/after")
+    add("--format", choices=("lm-eval", "every-eval-ever", "datasets", "model-index"), required=True)
+    add("--out", type=Path, required=True, help="what to write: a folder, or a .parquet, .jsonl, .yaml or .md file")
+    add("--name", metavar="ORG/MODEL", help="what the model is called (its hub id, or lrpo-bench/RUN)")
+    parser.set_defaults(handler=_export)
+
+
+def _add_import(commands: Any) -> None:
+    text = "make a run of lm-eval's results and samples (--log_samples), for compare, leaderboard and report"
+    parser = commands.add_parser("import", help=text, description=text)
+    add = parser.add_argument
+    add("path", type=Path, help="results_*.json, or the folder that lm-eval wrote")
+    add("--format", choices=("lm-eval",), required=True)
+    add("--out", type=Path, required=True, help="the run folder to make")
+    language = "language of a task that does not say it"
+    add("--language", action="append", default=[], metavar="TASK=LANG", help=language)
+    add("--as", dest="join", metavar="NAME", help="one task of this name, with the language of each (one a task)")
+    add("--parallel", action="store_true", help="documents of equal number are translations; with --as")
+    add("--metric", metavar="METRIC,FILTER", help="what counts as right (each task's first, under its last filter)")
+    add("--detector", default="auto", help="tells the language of responses: auto, lingua, langdetect or none (auto)")
+    add("--seed", type=int, help="of the evaluation, where the file does not say")
+    parser.set_defaults(handler=_import)
 
 
 def _add_power(commands: Any) -> None:
@@ -159,6 +196,7 @@ def _add_sweep(commands: Any) -> None:
     add("--engine", choices=("local", "ray"), default="local", help="processes here, or tasks of a Ray cluster")
     add("--cpus-per-cell", type=int, help="CPUs of a cell on the cluster (1)")
     add("--gpus-per-cell", type=float, help="GPUs of a cell on the cluster (0)")
+    add("--slim", action="store_true", help="at the end, drop from finished cells what `lrpo-bench slim` drops")
     add("--dry-run", action="store_true", help="list the cells and what is done of them, and stop")
     parser.set_defaults(handler=_sweep)
 
@@ -224,6 +262,11 @@ def _add_world(commands: Any) -> None:
     build.add_argument("--encoder-steps", type=int, help="(the profile's)")
     build.add_argument("--overwrite", action="store_true", help="replace the folder")
     build.set_defaults(handler=_build_world)
+    text = "do two builds measure alike? a table by kind and language; exit code 0 if none differs, else 1"
+    compare = actions.add_parser("compare", help=text, description=text)
+    compare.add_argument("before", help="a built folder, or the name of a profile whose weights ship")
+    compare.add_argument("after", help="the same")
+    compare.set_defaults(handler=_compare_worlds)
 
 
 def _build_world(arguments: argparse.Namespace) -> None:
@@ -235,6 +278,17 @@ def _build_world(arguments: argparse.Namespace) -> None:
         f"{report.folder}: {report.training.rows} rows, loss {report.training.last_loss:.3f}, "
         f"{sum(report.seconds.values()):.0f} s; accuracy by language in {report.folder / 'card.md'}\n"
     )
+
+
+def _compare_worlds(arguments: argparse.Namespace) -> int:
+    from lrpo_bench.world.agreement import agreement_text, compare_builds, load_cells
+    from lrpo_bench.world.build import embedded_path
+
+    names = (arguments.before, arguments.after)
+    folders = [Path(name) if Path(name).is_dir() else embedded_path(name) for name in names]
+    rows = compare_builds(*map(load_cells, folders))
+    sys.stdout.write(agreement_text(rows))
+    return 0 if all(row.agrees for row in rows) else 1
 
 
 def _check_task(arguments: argparse.Namespace) -> int:
@@ -254,19 +308,54 @@ def _add_leaderboard(commands: Any) -> None:
     parser.set_defaults(handler=_leaderboard)
 
 
+def _add_summary(commands: Any) -> None:
+    text = "methods x models over seeds, and differences from one method, of all runs below a folder"
+    parser = commands.add_parser("summary", help=text, description=text)
+    parser.add_argument("results", type=Path, help="a folder of runs, such as a sweep's")
+    parser.add_argument("--against", metavar="METHOD", help="what methods are compared with (grpo, if it was run)")
+    parser.add_argument("--all", action="store_true", help="with markdown, also every language and pair of methods")
+    parser.add_argument("--format", choices=("markdown", "csv", "json"), default="markdown")
+    parser.set_defaults(handler=_summary)
+
+
+def _add_slim(commands: Any) -> None:
+    text = "drop from finished runs what no number rests on: rollouts, weights, checkpoints, pages"
+    parser = commands.add_parser("slim", help=text, description=f"{text}; what stays still verifies")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders, or folders of runs")
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="PARTS", help="of rollouts, model, checkpoints, pages"
+    )
+    parser.set_defaults(handler=_slim)
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    from lrpo_bench.folders_console import summary_command
+
+    summary_command(arguments)
+
+
+def _slim(arguments: argparse.Namespace) -> None:
+    from lrpo_bench.folders_console import slim_command
+
+    slim_command(arguments)
+
+
 def _list(arguments: argparse.Namespace) -> None:
     from lrpo_bench.tasks.registry import list_tasks
-    from lrpo_bench.training.methods import METHODS
+    from lrpo_bench.training.methods import METHODS, methods_markdown, methods_text
     from lrpo_bench.world import shipped_profiles
 
     write = sys.stdout.write
+    if arguments.what == "methods":
+        write(methods_markdown() if arguments.format == "markdown" else methods_text())
+        return
     write("tasks\n")
     for info in list_tasks(arguments.tasks_dir):
         variants = ", ".join(info.variants)
         write(f"  {info.name:<18}{info.title} [{len(info.languages)} languages; variants: {variants}]\n")
     write("methods\n")
     for method in METHODS.values():
-        write(f"  {method.name:<27}{method.title}\n")
+        write(f"  {method.name:<32}{method.title}\n")
     write("embedded models\n")
     for name in shipped_profiles():
         write(f"  embedded:{name}\n")
@@ -280,9 +369,21 @@ def _stage(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from lrpo_bench import commands
+    from lrpo_bench.compare_console import compare_command
 
-    commands.compare_runs(arguments.a, arguments.b, intersect=arguments.intersect, output=arguments.format)
+    compare_command(arguments)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from lrpo_bench.exchange_console import export_command
+
+    export_command(arguments)
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from lrpo_bench.exchange_console import import_command
+
+    import_command(arguments)
 
 
 def _power(arguments: argparse.Namespace) -> None:

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lrpo_bench.compare_console import print_comparisons
 from lrpo_bench.config import RunConfig
 from lrpo_bench.console import ConsoleReporter
-from lrpo_bench.errors import StorageError
 from lrpo_bench.pipeline import execute, is_main_process
 from lrpo_bench.plan import Plan, make_plan
-from lrpo_bench.results.compare import Comparison, compare
+from lrpo_bench.results.compare import compare
+from lrpo_bench.results.named import named_evaluation
 from lrpo_bench.results.power import power_markdown, power_of, power_tables
 from lrpo_bench.results.report import write_report
 from lrpo_bench.results.schema import EVALUATIONS, Evaluation
 from lrpo_bench.results.store import read_run
-from lrpo_bench.results.summary import evaluation_tables, main_metric
-from lrpo_bench.results.tables import markdown, rich_table, to_csv
+from lrpo_bench.results.summary import evaluation_tables
 
 
 def run_stage(config: RunConfig, arguments: argparse.Namespace) -> None:
@@ -39,7 +39,7 @@ def _print_result(plan: Plan, folder: Path) -> None:
     run = read_run(folder)
     console = Console()
     if run.before is not None and run.after is not None:
-        _print_comparison(compare(run.before, run.after), run.before, console)
+        print_comparisons([compare(run.before, run.after)], console)
     elif run.before is not None:
         for table in evaluation_tables(run.before):
             console.print(table)
@@ -48,37 +48,9 @@ def _print_result(plan: Plan, folder: Path) -> None:
     console.print(f"report   {report}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_comparison(comparison: Comparison, before: Evaluation, console: Console) -> None:
-    for task in comparison.tasks:
-        console.print(rich_table(comparison, main_metric(before, task), task))
-    for note in comparison.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
-
-
-def compare_runs(a: Path, b: Path | None, *, intersect: bool, output: str) -> None:
-    """Prints the paired differences between two evaluations, or between a run's own before and after."""
-    if b is None:
-        run = read_run(a)
-        if run.before is None or run.after is None:
-            raise StorageError(f"{a} has not both a before and an after evaluation; name two runs to compare")
-        before, after = run.before, run.after
-    else:
-        before, after = load_evaluation(a), load_evaluation(b)
-    comparison = compare(before, after, intersect=intersect)
-    if output == "terminal":
-        _print_comparison(comparison, before, Console())
-    else:
-        sys.stdout.write(markdown(comparison) if output == "markdown" else to_csv(comparison))
-
-
 def load_evaluation(path: Path) -> Evaluation:
     """The evaluation at RUN/before or RUN/after, or a run's last one."""
-    name = path.name if path.name in ("before", "after") else None
-    run = read_run(path.parent if name else path)
-    found = {"before": run.before, "after": run.after}.get(name or "") if name else (run.after or run.before)
-    if found is None:
-        raise StorageError(f"{path} has no finished evaluation; run `lrpo-bench eval` or `lrpo-bench run` first")
-    return found
+    return named_evaluation(path).evaluation
 
 
 def print_power(path: Path, effect: float, power: float, output: str) -> None:

@@ -22,7 +22,10 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 from lrpo_bench.config_base import Section
 from lrpo_bench.errors import ConfigError, UnknownNameError
 from lrpo_bench.languages import parse_languages
-from lrpo_bench.reward_config import RewardConfig
+from lrpo_bench.offline_config import OfflineConfig, WarmStartConfig
+from lrpo_bench.reward_config import EvalJudgeConfig, RewardConfig
+from lrpo_bench.router_config import Labels, LabelsConfig, RouterConfig
+from lrpo_bench.scale_config import ScaleConfig
 
 
 def _codes(value: Any) -> Any:
@@ -54,6 +57,8 @@ class ModelConfig(Section):
     """Sequences decoded or scored at once during evaluation."""
     trust_remote_code: bool = False
     """Run code that comes with the model; off unless you ask for it by name."""
+    generation: Literal["auto", "loop", "generate", "static"] = "auto"
+    """Decoding loop of an evaluation: our own, or transformers' `generate` with a dynamic or a static cache."""
 
 
 class TaskConfig(Section):
@@ -83,37 +88,21 @@ class EvalConfig(Section):
     max_completion_tokens: int | None = Field(default=None, ge=1)
     """The task's own limit when absent."""
     detector: str = "auto"
-    """Language detector: `auto`, `lingua` or `langdetect`."""
+    """Language detector: `auto` (lingua), `lingua`, `langdetect`, or `consensus`, which abstains where these disagree."""
     word_list: Path | None = None
     """English words, one a line, for the word pass rate (WPR); without a list it is not measured."""
+    diversity_encoder: str | None = None
+    """Encoder for Vendi scores of draws: `embedded:PROFILE`, a folder or a hub id; they are not measured when absent."""
     headroom: bool = False
     """Ask for each answer in every other evaluated language too: as many greedy responses again per language."""
     chunk_size: int = Field(default=256, ge=1)
     """Prompts between two writes to disk: what a crash can lose."""
-
-
-class RouterConfig(Section):
-    """The learned router; the paper's values, except where a short run needs faster annealing."""
-
-    alpha: float = Field(default=0.1, gt=0, le=1)
-    update_every: int = Field(default=5, ge=1)
-    temperature_start: float = Field(default=1.0, gt=0)
-    temperature_end: float = Field(default=0.3, gt=0)
-    temperature_decay: float = Field(default=0.999, gt=0, le=1)
-    explore_start: float = Field(default=0.2, ge=0, le=1)
-    explore_end: float = Field(default=0.0, ge=0, le=1)
-    explore_decay: float = Field(default=0.995, gt=0, le=1)
-    normalization: Literal["none", "center", "zscore"] = "zscore"
-    min_spread: float = Field(default=0.01, ge=0)
-    learn_from_quota: bool = False
-
-    @model_validator(mode="after")
-    def _annealing(self) -> RouterConfig:
-        for name in ("temperature", "explore"):
-            start, end = getattr(self, f"{name}_start"), getattr(self, f"{name}_end")
-            if end > start:
-                raise ConfigError(f"train.router.{name}_end must be at most {name}_start ({start}), got {end}")
-        return self
+    cache: Path | None = None
+    """Folder of responses to reuse where weights, prompts and decoding are the same; nothing is reused when absent."""
+    cache_gb: float = Field(default=5.0, gt=0)
+    """Size of that folder above which what was used longest ago is deleted."""
+    judge: EvalJudgeConfig = EvalJudgeConfig()
+    """The LLM that grades the tasks `care` and `care_pro`; they need its url and model."""
 
 
 class TrainConfig(Section):
@@ -149,10 +138,20 @@ class TrainConfig(Section):
     gated_out: Literal["penalty", "minimum"] = "penalty"
     """With gate separate, the advantage of a wrong language: -gate_penalty, or the least of the rollouts that pass."""
     gate_penalty: float = Field(default=1.0, ge=0)
+    baseline_mix: float = Field(default=0.0, ge=0, le=1)
+    """Share of a rollout's own language's mean in its group's baseline: 0 is the paper, 1 compares within languages."""
     gate_abstain: Literal["fail", "pass", "unscored"] = "fail"
     """What a completion counts as when its language can not be told."""
+    gate_unit: Literal["document", "line"] = "document"
+    """What is gated: the whole answer, or the share of its lines in the routed language."""
     skip_zero_advantage: bool = True
-    """Leave rollouts that move nothing out of the update: exact, so only done with kl_beta 0 and loss_type dapo."""
+    """Leave rollouts that move nothing out of the update: exact, so only done with kl_beta 0 and length_bucketed."""
+    length_bucketed: bool = True
+    """Compute the update without padding or unscored positions: TRL's values up to the order of their sums."""
+    generation: Literal["trl", "loop"] = "trl"
+    """Rollouts by TRL's generate, or by our loop: same random numbers, equal prompts once, ended rollouts leave."""
+    resample_degenerate: int = Field(default=0, ge=0)
+    """Rounds in which groups without advantages give way to other questions' groups: (1 + rounds) x B x G rollouts."""
     save_every: int = Field(default=20, ge=1)
     """Steps between checkpoints."""
     train_share: float = Field(default=0.5, gt=0, lt=1)
@@ -160,11 +159,21 @@ class TrainConfig(Section):
     questions: int | None = Field(default=None, ge=1)
     """Training questions per task and language; all when absent."""
     router: RouterConfig = RouterConfig()
+    labels: Labels = LabelsConfig()
+    """Topic and regions of training questions: `metadata`, `endpoint`, or a section of these keys."""
+    warm_start: WarmStartConfig = WarmStartConfig()
+    """Supervised steps before the method's own."""
+    scale: ScaleConfig = ScaleConfig()
+    """LoRA, checkpointed activations, vLLM, trackers."""
+    offline: OfflineConfig = OfflineConfig()
+    """Methods that build all their data before the first step."""
 
     @model_validator(mode="after")
     def _group(self) -> TrainConfig:
         if self.group_size < 2:
             raise ConfigError(f"train.group_size must be >= 2 to compute advantages, got {self.group_size}")
+        if self.gate == "none" and self.gate_unit == "line":
+            raise ConfigError("train.gate_unit line needs a gate, got train.gate none; set it to hard or soft")
         if self.quota > self.group_size:
             raise ConfigError(f"train.quota must be at most train.group_size ({self.group_size}), got {self.quota}")
         return self

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 
 from lrpo_bench.errors import LrpoBenchError
+from lrpo_bench.evaluation.answer_judge import make_judge
 from lrpo_bench.models.base import Sampling
 from lrpo_bench.models.load import ModelSpec, load_hf_model
 from lrpo_bench.models.prompting import build_prompt, resolve_instruct
 from lrpo_bench.plan import Plan
+from lrpo_bench.training.methods import Method
+from lrpo_bench.training.steps import training_steps, warm_start_steps
 
 _PROBE_PROMPTS = 32
 _UPDATE_SHARE = 1.0  # a training step's update costs about as much as its generation, measured on the embedded model
@@ -26,17 +29,30 @@ def describe(plan: Plan, stage: str) -> str:
             f"{len(selection.evaluation)} questions in {len(selection.languages)} languages"
             + (f"; {len(selection.training)} training questions{source}" if selection.training else "")
         )
+    if stage != "train":
+        make_judge(plan.tasks, config.eval.judge)  # refuses a task that needs one and has none
     n_evaluations = {"eval": 1, "train": 0, "run": 2}[stage]
     lines.append(f"evaluate {n_evaluations} x {plan.n_responses} responses")
     if plan.method is not None:
-        train = config.train
         lines.append(
-            f"train    {plan.method.name}: {train.steps} steps x {train.questions_per_step} questions x "
-            f"{train.group_size} rollouts = {plan.n_rollouts} rollouts; languages {', '.join(plan.trained) or 'none'}; "
-            f"arms {', '.join(plan.arms) or 'none'}"
+            f"train    {plan.method.name}: {_training(plan, plan.method)}; "
+            f"languages {', '.join(plan.trained) or 'none'}; arms {', '.join(plan.arms) or 'none'}"
         )
+        if config.train.warm_start.enabled and plan.trained and plan.method.objective != "sft":
+            lines.append(f"before   a warm start of {warm_start_steps(config.train, len(plan.training_samples))} steps")
     lines.append(f"time     {_estimate(plan, n_evaluations)}")
     return "\n".join(lines) + "\n"
+
+
+def _training(plan: Plan, method: Method) -> str:
+    train, steps = plan.config.train, training_steps(plan.config.train, method, len(plan.training_samples))
+    if method.objective == "sft":
+        return f"{steps} steps x {train.warm_start.answers_per_step} answers"
+    built = " first, then as many steps on their pairs" if method.is_offline else ""
+    return (
+        f"{steps} steps x {train.questions_per_step} questions x {train.group_size} rollouts = "
+        f"{plan.n_rollouts} rollouts{built}"
+    )
 
 
 def _estimate(plan: Plan, n_evaluations: int) -> str:

@@ -17,24 +17,31 @@ from typing import Any, Literal, Protocol
 
 from lrpo_bench.config import RunConfig
 from lrpo_bench.errors import ConfigError, StorageError
+from lrpo_bench.evaluation.answer_judge import EndpointJudge, judge_signature, judged_by, judged_tasks, make_judge
+from lrpo_bench.evaluation.embedding_diversity import embedding_metrics
 from lrpo_bench.evaluation.evaluator import EvaluationSettings, count_responses, evaluate
 from lrpo_bench.evaluation.fidelity import judge_records
 from lrpo_bench.evaluation.fidelity_rules import FIDELITY_VERSION, WordList, read_word_list
-from lrpo_bench.evaluation.metrics import metrics_of
+from lrpo_bench.evaluation.metrics import Metric, metrics_of
+from lrpo_bench.evaluation.records import ResponseRecord
 from lrpo_bench.evaluation.router_choice import with_router_choice
 from lrpo_bench.language_id.base import LanguageDetector
 from lrpo_bench.language_id.registry import get_detector
 from lrpo_bench.lrpo.routing import Router
 from lrpo_bench.models.base import Model
+from lrpo_bench.models.cache import CachedModel, ResponseCache
+from lrpo_bench.models.encoder import load_encoder
 from lrpo_bench.models.load import ModelSpec, load_hf_model, load_tokenizer, weights_hash
 from lrpo_bench.models.prompting import SYSTEM_PROMPTS, build_prompt, render, resolve_instruct, untagged_languages
 from lrpo_bench.plan import Plan
-from lrpo_bench.results.files import first_difference, remove
+from lrpo_bench.results.files import first_difference, read_json, remove
 from lrpo_bench.results.schema import Signature, TaskSignature
 from lrpo_bench.results.store import MANIFEST, Store, read_manifest
 from lrpo_bench.tasks.extraction import EXTRACTION_VERSION
 from lrpo_bench.tasks.selection import Selection
+from lrpo_bench.training.methods import get_method
 from lrpo_bench.training.routers import load_learned_router
+from lrpo_bench.training.steps import OFFLINE, SUMMARY, WARM_START, training_steps
 
 Stage = Literal["eval", "train", "run"]
 
@@ -77,9 +84,16 @@ def execute(plan: Plan, stage: Stage, command: Sequence[str], reporter: Reporter
             f"several processes ({_world_size()}) can only train: launch `lrpo-bench train` without --overwrite, then "
             "`lrpo-bench run` by itself with the same --out, which evaluates before and after"
         )
+    if stage == "run" and plan.trained and config.train.warm_start.add_tags:
+        raise ConfigError(
+            "train.warm_start.add_tags changes how the model is asked, so before and after can not be compared; "
+            "use `lrpo-bench train`, then `lrpo-bench eval --model OUT/model`"
+        )
     if not is_main_process():
         _train_beside_rank_zero(plan)
         return config.out
+    if stage != "train":
+        make_judge(plan.tasks, config.eval.judge)  # refuses a task that needs one and has none
     if overwrite or not (config.out / MANIFEST).exists():
         _refuse_unusable_model(plan)
     else:
@@ -87,7 +101,7 @@ def execute(plan: Plan, stage: Stage, command: Sequence[str], reporter: Reporter
     with Store.open(config.out, plan.decisive_config(), command=command, overwrite=overwrite) as store:
         session = Session(plan, store, reporter)
         if overwrite:
-            remove([config.out / "model", config.out / "model.tmp"])
+            remove([config.out / name for name in ("model", "model.tmp", OFFLINE, WARM_START)])
         if store.is_complete and store.manifest.extra.get("stage") in (stage, "run"):
             reporter.note(f"{config.out} is complete; using its results (--overwrite makes it again)")
             return config.out
@@ -137,6 +151,8 @@ def _refuse_unusable_model(plan: Plan) -> None:
     config, task, sample = plan.config, plan.selections[0].task, plan.selections[0].evaluation[0]
     get_detector(config.eval.detector, ())
     _word_list(config)
+    if config.eval.diversity_encoder is not None:
+        load_encoder(config.eval.diversity_encoder, device=config.model.device)
     if config.model.name != "mock":
         tokenizer = load_tokenizer(ModelSpec(**config.model.model_dump()))
         for wanted in {config.instruct, _instruct_of(plan)}:
@@ -175,7 +191,7 @@ def _load(run: RunConfig, name: str, *, train: bool = False) -> tuple[Model, Any
         from lrpo_bench.models.fake import MockModel
 
         return MockModel(), None
-    spec = ModelSpec(name, config.revision, dtype, config.device, config.batch_size, config.trust_remote_code)
+    spec = ModelSpec(**{**config.model_dump(), "name": name, "dtype": dtype})
     model = load_hf_model(spec)
     return model, model.tokenizer
 
@@ -187,6 +203,7 @@ def _evaluate(session: Session, name: Literal["before", "after"], model_name: st
         return
     started = time.monotonic()
     model, tokenizer = _load(session.config, model_name)
+    model, cache = _with_cache(model, session.config)
     instruct = resolve_instruct(session.config.instruct, tokenizer)
     if instruct == "tag":
         _note_untagged(session, tokenizer)
@@ -201,15 +218,49 @@ def _evaluate(session: Session, name: Literal["before", "after"], model_name: st
     words, router = _word_list(session.config), _router(session, name)
     languages = {selection.task.info.name: selection.languages for selection in session.plan.selections}
     writer = session.store.evaluation(name, _signature(session.plan, settings, detector, words))
-    chunks = session.plan.chunks(instruct)
-    with session.reporter.progress(f"evaluate {name}", count_responses(chunks, settings)) as advance:
+    chunks, tasks = session.plan.chunks(instruct), session.plan.tasks
+    judge = make_judge(tasks, session.config.eval.judge)
+    bar = session.reporter.progress(f"evaluate {name}", count_responses(chunks, settings))
+    with judged_by(judge, tasks), bar as advance:
         for records in evaluate(model, chunks, detector, settings, done=writer.done, progress=advance):
             judged = judge_records(records, detector, words)
             writer.append(with_router_choice(judged, router, languages, session.config.train.steps))
-    writer.finish(metrics_of(writer.records, session.plan.trained or None), session.plan.trained or None)
+    trained = session.plan.trained or None
+    metrics = [*metrics_of(writer.records, trained), *_embedding_metrics(session.config, writer.records, trained)]
+    writer.finish(metrics, trained)
     session.store.update(extra={f"seconds_{name}": round(time.monotonic() - started, 1)})
+    if judge is not None:
+        _note_judge(session, name, judge)
+    if cache is not None:
+        session.store.update(extra={f"cache_{name}": {"reused": cache.hits, "generated": cache.misses}})
+        session.reporter.note(f"{name}: {cache.hits} responses from the cache, {cache.misses} from the model")
     del model
     gc.collect()
+
+
+def _note_judge(session: Session, name: str, judge: EndpointJudge) -> None:
+    usage = judge.endpoint.usage
+    session.store.update(extra={f"judge_{name}": dataclasses.asdict(usage)})
+    for task in judged_tasks(session.plan.tasks):
+        for reason, count in sorted(task.unjudged.items()):
+            why = f" ({judge.problem})" if judge.problem else ""
+            session.reporter.note(f"{name}: {task.info.name}: {count} answers are unscored: {reason}{why}")
+
+
+def _with_cache(model: Model, config: RunConfig) -> tuple[Model, ResponseCache | None]:
+    if config.eval.cache is None:
+        return model, None
+    cache = ResponseCache(config.eval.cache, int(config.eval.cache_gb * 1e9))
+    return CachedModel(model, cache), cache
+
+
+def _embedding_metrics(
+    config: RunConfig, records: Sequence[ResponseRecord], trained: Sequence[str] | None
+) -> list[Metric]:
+    if config.eval.diversity_encoder is None:
+        return []
+    encoder = load_encoder(config.eval.diversity_encoder, device=config.model.device)
+    return embedding_metrics(records, encoder, trained)
 
 
 def _word_list(config: RunConfig) -> WordList | None:
@@ -241,11 +292,15 @@ def _train(session: Session, detector: LanguageDetector) -> None:
         session.reporter.note("train: already trained")
         return
     from lrpo_bench.training.logs import TrainingLog
+    from lrpo_bench.training.offline.rollouts import parallel_by_id
+    from lrpo_bench.training.offline.warm_start import add_language_tags
     from lrpo_bench.training.run import TrainingJob, train_policy
     from lrpo_bench.training.trainer import last_whole_checkpoint
 
     started = time.monotonic()
     hf_model, tokenizer = _load(plan.config, plan.config.model.name, train=True)
+    if plan.config.train.warm_start.add_tags:
+        add_language_tags(hf_model.model, tokenizer, plan.arms, plan.config.seed)  # type: ignore[attr-defined]
     instruct = resolve_instruct(_instruct_of(plan), tokenizer)
     store.update(
         hashes={"weights": hf_model.info.weights_hash}, extra={"train_instruct": instruct, "arms": list(plan.arms)}
@@ -253,17 +308,25 @@ def _train(session: Session, detector: LanguageDetector) -> None:
     checkpoint = last_whole_checkpoint(store.path / "checkpoints")
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
     store.rewind(done)
-    job = TrainingJob(session.config, plan.training_samples, plan.arms, instruct, detector, store.path)
-    with session.reporter.progress(f"train {session.config.train.method}", session.config.train.steps) as advance:
+    samples = plan.training_samples
+    job = TrainingJob(session.config, samples, plan.arms, instruct, detector, store.path, plan.parallel)
+    steps = training_steps(job.config.train, get_method(job.config.train.method), len(samples))
+    with session.reporter.progress(f"train {session.config.train.method}", steps) as advance:
         advance(done)
-        log = TrainingLog(store, plan.training_samples, advance)
+        log = TrainingLog(store, samples | parallel_by_id(job), advance)
         folder = train_policy(job, hf_model.model, tokenizer, log.sink, [log.callback()])  # type: ignore[attr-defined]
     store.update(
         hashes={"weights_after": weights_hash(str(folder), hf_model.model)},  # type: ignore[attr-defined]
-        extra={"seconds_train": round(time.monotonic() - started, 1)},
+        extra={"seconds_train": round(time.monotonic() - started, 1), **_built_before(store.path)},
     )
     del hf_model
     gc.collect()
+
+
+def _built_before(folder: Path) -> dict[str, Any]:
+    """What was built before the first step, for the manifest: pairs, a warm start."""
+    found = {name: folder / name / SUMMARY for name in (OFFLINE, WARM_START)}
+    return {name: read_json(path) for name, path in found.items() if path.exists()}
 
 
 def _world_size() -> int:
@@ -284,12 +347,22 @@ def _train_beside_rank_zero(plan: Plan) -> None:
     detector = get_detector(plan.config.eval.detector, _asked_languages(plan))
     hf_model, tokenizer = _load(plan.config, plan.config.model.name, train=True)
     instruct = resolve_instruct(_instruct_of(plan), tokenizer)
-    job = TrainingJob(plan.config, plan.training_samples, plan.arms, instruct, detector, plan.config.out)
+    job = TrainingJob(plan.config, plan.training_samples, plan.arms, instruct, detector, plan.config.out, plan.parallel)
     train_policy(job, hf_model.model, tokenizer, None)  # type: ignore[attr-defined]
 
 
 def _instruct_of(plan: Plan) -> str:
     return "system" if plan.method is not None and plan.method.zero else plan.config.instruct
+
+
+def _stops(plan: Plan) -> dict[str, dict[str, list[str]]]:
+    """Stop strings by task and language of the question, where there are any."""
+    found = {
+        s.task.info.name: {lang: list(s.task.stop(lang)) for lang in s.languages if s.task.stop(lang)}
+        for s in plan.selections
+        if s.task.kind == "generate"
+    }
+    return {name: stops for name, stops in found.items() if stops}
 
 
 def _signature(
@@ -318,6 +391,9 @@ def _signature(
             "top_p": settings.top_p,
         },
         "seed": settings.seed,
+        # Only where there are any, so that results without them stay comparable with older ones.
+        **({"stop": stops} if (stops := _stops(plan)) else {}),
+        **({"judge": judge} if (judge := judge_signature(plan.tasks, plan.config.eval.judge)) else {}),
     }
     name, _, version = detector.signature.partition("|")
     listed = "" if words is None else words.signature

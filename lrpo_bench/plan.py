@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +13,14 @@ from lrpo_bench.errors import ConfigError, UnknownNameError
 from lrpo_bench.evaluation.evaluator import Chunk, EvaluationSettings, count_responses, plan_chunks
 from lrpo_bench.models.prompting import Instruct
 from lrpo_bench.tasks.base import Sample, Task
+from lrpo_bench.tasks.judged import JudgedTask
 from lrpo_bench.tasks.selection import Selection, select_questions
 from lrpo_bench.training.methods import Method, get_method
+from lrpo_bench.training.offline.checks import check_offline
 from lrpo_bench.training.reward_functions.factory import check_reward, reward_hashes
 
 _NOT_DECISIVE = ("out", "tasks_dirs")  # where results lie and tasks are found does not change a number
+_NOT_DECISIVE_OF_EVAL = ("cache", "cache_gb")  # nor does which responses are reused
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,13 @@ class Plan:
     """Languages whose questions are trained on."""
     arms: tuple[str, ...]
     """Languages that rollouts can be routed to."""
+    parallel: Mapping[str, Mapping[str, tuple[Task, Sample]]] = field(default_factory=dict)
+    """Translations of the training questions by source id and language, for methods that use them."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks, in the order of the configuration."""
+        return tuple(selection.task for selection in self.selections)
 
     @cached_property
     def training_samples(self) -> dict[str, tuple[Task, Sample]]:
@@ -66,13 +76,16 @@ class Plan:
     def n_rollouts(self) -> int:
         """Rollouts of the whole training."""
         train = self.config.train
-        return train.steps * train.questions_per_step * train.group_size if self.method else 0
+        makes = self.method is not None and self.method.makes_rollouts
+        return train.steps * train.questions_per_step * train.group_size if makes else 0
 
     def decisive_config(self) -> dict[str, Any]:
         """The configuration without what can not change a number; a run folder is continued only under an equal one."""
         values: dict[str, Any] = json.loads(self.config.model_dump_json())
         for key in _NOT_DECISIVE:
             values.pop(key)
+        for key in _NOT_DECISIVE_OF_EVAL:
+            values["eval"].pop(key)
         if self.method is None:
             values.pop("train")
         return values
@@ -107,9 +120,27 @@ def make_plan(config: RunConfig, *, train: bool) -> Plan:
         raise ConfigError("model 'mock' has no weights to train; use 'embedded:default', a folder or a hub id")
     arms = config.train.arms or trained
     _check_arms(selections, arms, trained, config)
-    plan = Plan(config, selections, method, trained, arms)
+    if method is not None and method.needs_dominant and config.train.offline.dominant not in arms:
+        arms = (*arms, config.train.offline.dominant)  # half of the rollouts are in it
+    plan = Plan(config, selections, method, trained, arms, _parallel(config, method, arms))
     check_reward(config.train.reward, plan.training_samples, arms)
+    if method is not None:
+        check_offline(config.train, method, [s.task.info.name for s in selections if s.training], arms)
     return plan
+
+
+def _parallel(
+    config: RunConfig, method: Method | None, arms: tuple[str, ...]
+) -> dict[str, dict[str, tuple[Task, Sample]]]:
+    uses_them = method is not None and (method.is_offline and method.objective != "dpo")
+    if not uses_them and not config.train.warm_start.enabled:
+        return {}
+    train = config.train.model_copy(update={"languages": tuple(sorted({*arms, *(config.train.languages or ())}))})
+    found: dict[str, dict[str, tuple[Task, Sample]]] = {}
+    for selection in select_questions(config.model_copy(update={"train": train}), train=True):
+        for sample in selection.training:
+            found.setdefault(sample.source_id, {})[sample.lang] = (selection.task, sample)
+    return found
 
 
 def _check_arms(
@@ -119,6 +150,12 @@ def _check_arms(
         if lang not in arms:
             raise ConfigError(f"training language {lang!r} must be among train.arms {list(arms)}")
     for selection in selections:
+        unverified = isinstance(selection.task, JudgedTask) or not selection.task.has_answers
+        if unverified and selection.training and "verifiable" in config.train.reward.kinds:
+            raise ConfigError(
+                f"task {selection.task.info.name!r} has no answers that can be verified; set train.reward.kind to "
+                "judge, similarity or overlap, or leave it out of a training run"
+            )
         if selection.task.kind == "choice" and selection.training:
             variants = [
                 v for v in selection.task.info.variants if selection.task.info.variant_kinds.get(v) == "generate"

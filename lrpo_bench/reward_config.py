@@ -81,7 +81,14 @@ class JudgeConfig(Section):
     usd_per_million_prompt_tokens: float = Field(default=0.0, ge=0)
     usd_per_million_completion_tokens: float = Field(default=0.0, ge=0)
     max_cost_usd: float | None = Field(default=None, gt=0)
-    """Training stops, and can be continued, once calls have cost more."""
+    """The command stops, and can be continued, once calls have cost more."""
+
+
+class EvalJudgeConfig(JudgeConfig):
+    """The judge of tasks that an LLM grades, such as CARE."""
+
+    max_completion_tokens: int = Field(default=2048, ge=1)
+    """Judges are asked to comment before they grade."""
 
 
 class MixtureConfig(Section):

@@ -12,7 +12,8 @@ from lrpo_bench.cli import main
 from lrpo_bench.evaluation.metrics import find_metric
 from lrpo_bench.results.leaderboard import write_leaderboard
 from lrpo_bench.results.leaderboard_data import build_leaderboard
-from lrpo_bench.results.leaderboard_page import LEGEND, link_to, payload, render_page
+from lrpo_bench.results.leaderboard_page import LEGEND, payload, render_page
+from lrpo_bench.results.leaderboard_runs import link_to
 from lrpo_bench.results.leaderboard_text import to_csv, to_markdown
 from lrpo_bench.results.store import read_run
 from lrpo_bench.results.sweep_summary import ALL_TASKS

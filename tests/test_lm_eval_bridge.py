@@ -14,7 +14,6 @@ from lrpo_bench.tasks import lm_eval_index
 from lrpo_bench.tasks.base import Score
 from lrpo_bench.tasks.lm_eval_index import find_definitions
 from lrpo_bench.tasks.registry import fixture_rows, load_samples, load_task
-from lrpo_bench.tasks.traits import is_verbatim
 
 MGSM = {"question": "Wie viele?", "answer": None, "answer_number": 1250, "equation_solution": None}
 XNLI = {"premise": "P", "hypothesis": "H", "label": 2}
@@ -130,7 +129,7 @@ def test_metadata_and_variants() -> None:
     assert task.info.variants[:3] == ("exact_match,flexible-extract", "exact_match,remove_whitespace", "corrected")
     assert (task.kind, task.info.max_completion_tokens, task.info.source["eval_split"]) == ("generate", 256, "test")
     assert task.info.version.startswith("lm-eval-0.") and task.info.version.endswith("/4.0")
-    assert is_verbatim(task) and task.prompt_languages() == ("de",) and fixture_rows(task) == []
+    assert task.verbatim and task.prompt_languages() == ("de",) and fixture_rows(task) == []
     choice = load_task("lm_eval:belebele_deu_Latn")
     assert (choice.kind, choice.info.variants, choice.info.chance) == (
         "choice",

@@ -43,7 +43,7 @@ def printed(tables) -> str:
 
 def test_the_terminal_shows_a_table_each():
     text = printed(evaluation_tables(evaluation()))
-    assert text.count("toy: ") == 3 and "…" not in text
+    assert text.count("toy: ") == 4 and "…" not in text
     for part in ("(LPR)", "(WPR)", "(LCPR)", "alike across", "in its language", "in the router's", "in the best one"):
         assert part in text
     german = next(line for line in text.splitlines() if "de  " in line and text.index(line) > text.index("headroom"))

@@ -39,9 +39,9 @@ def lively_model(tokenizer):
     return model.eval()
 
 
-def wrap(model, tokenizer, batch_size=32, context_length=256):
+def wrap(model, tokenizer, batch_size=32, context_length=256, generation="auto"):
     info = ModelInfo("tiny", None, "none", 0, "float32", context_length, bool(tokenizer.chat_template))
-    return HFModel(model, tokenizer, info, batch_size)
+    return HFModel(model, tokenizer, info, batch_size, generation)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_response_that_ends_stops_there(raw, tokenizer):
     model = wrap(raw, tokenizer)
     ids = tokenizer("Hi\n>", return_tensors="pt", add_special_tokens=False)["input_ids"]
     first = int(raw(input_ids=ids).logits[0, -1].argmax())
-    model._eos_ids = [first]
+    model.decoder.eos_ids = (first,)
     short, other = model.generate([asked("Hi"), asked("What is 3 + 4?")], Sampling(max_completion_tokens=6))
     assert (short[0].n_tokens, short[0].finish_reason) == (1, "stop")
     assert other[0].n_tokens > 1

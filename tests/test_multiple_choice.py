@@ -19,7 +19,6 @@ from lrpo_bench.models.prompting import VERBATIM, build_prompt, render
 from lrpo_bench.tasks.base import Task
 from lrpo_bench.tasks.datasource import DataSpec
 from lrpo_bench.tasks.registry import fixture_rows, load_samples, load_task
-from lrpo_bench.tasks.traits import is_parallel, is_verbatim
 
 TASKS = ("belebele", "global_mmlu_lite", "include_lite", "xcopa")
 YAML = Path(lm_eval.__path__[0]) / "tasks"
@@ -69,7 +68,7 @@ def as_lm_eval_row(name: str, row: Mapping[str, Any], config: dict[str, Any]) ->
 def test_likelihood_is_worded_as_in_lm_eval(name: str) -> None:
     task = load_task(name, "likelihood")
     tokenizer = make_tiny_tokenizer(chat=True)
-    assert is_verbatim(task) and task.kind == "choice"
+    assert task.verbatim and task.kind == "choice"
     for lang in task.info.languages:
         row = next(row for row in fixture_rows(task) if row["lang"] == lang)
         config = lm_eval_config(name, task, lang)
@@ -88,7 +87,7 @@ def test_likelihood_is_worded_as_in_lm_eval(name: str) -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_letters_are_read_in_every_language(name: str) -> None:
     task = load_task(name, "letter")
-    assert task.kind == "generate" and not is_verbatim(task)
+    assert task.kind == "generate" and not task.verbatim
     for row in fixture_rows(task):
         sample = task.sample(row, row["lang"], 0)
         assert task.score(sample, f"({sample.gold})", row["lang"]).value == 1.0
@@ -133,7 +132,7 @@ def test_cultural_sensitivity_is_the_topic_and_countries_are_the_regions() -> No
 
 def test_include_is_regional_and_not_parallel() -> None:
     task = load_task("include_lite")
-    assert not is_parallel(task)
+    assert not task.parallel
     rows = [row for row in fixture_rows(task) if row["lang"] == "de"]
     agnostic, regional = (task.sample(row, "de", i) for i, row in enumerate(rows))
     assert (agnostic.topic, agnostic.regions) == ("general knowledge", ())

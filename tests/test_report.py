@@ -141,7 +141,7 @@ def test_the_page_says_what_happened(page):
     text = " ".join(" ".join(page.text).split())
     # right: 6 of 29 judged, then 24 of 29
     assert "Accuracy in the asked language rose from 20.7% to 82.8% (+62.1 points, 95% interval" in text
-    assert "a real gain" in text and "Another training seed" in text and "lrpo-bench run <x>" in text
+    assert "a real gain" in text and "Another training seed" in text and "lrpo-bench run '<x>'" in text
     assert "2 of 120 responses" not in text and "4 of 120 responses before training could not be judged" in text
     for heading in ("Language by language", "What the router did", "Training", "Diversity of sampled draws"):
         assert heading in text
@@ -244,7 +244,7 @@ def test_terminal_table():
 def test_markdown_has_as_many_cells_in_each_row():
     text = tables.markdown(comparison())
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {row.count("|") for row in rows} == {9} and "before → after" in text
+    assert {row.count("|") for row in rows} == {10} and "before → after" in text
 
 
 def test_csv_is_complete_and_exact():

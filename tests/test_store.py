@@ -418,3 +418,35 @@ def test_git_state_sees_changes(tmp_path, monkeypatch):
     clean = environment.git_state()
     (tmp_path / "f").write_text("2")
     assert len(clean["commit"]) == 40 and clean["dirty"] is False and environment.git_state()["dirty"] is True
+
+
+def test_a_complete_run_stays_complete_whatever_its_reader_does(tmp_path):
+    with Store.open(tmp_path, CONFIG) as store:
+        store.complete()
+    before = (tmp_path / "manifest.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt), Store.open(tmp_path, CONFIG) as store:
+        store.update(extra={})
+        raise KeyboardInterrupt
+    assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+def test_a_complete_run_that_is_added_to_is_running_again_and_can_fail(tmp_path):
+    with Store.open(tmp_path, CONFIG) as store:
+        store.complete()
+    with pytest.raises(RuntimeError), Store.open(tmp_path, CONFIG) as store:
+        store.update(extra={"stage": "run"})
+        assert read_run(tmp_path).manifest.status == "running"
+        raise RuntimeError("no memory")
+    assert read_run(tmp_path).manifest.status == "failed"
+
+
+def test_overwrite_deletes_weights_and_both_reports(tmp_path):
+    with Store.open(tmp_path, CONFIG) as store:
+        for name in ("model", "model.tmp"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "model.safetensors").write_bytes(b"x")
+        for name in ("report.html", "report.md"):
+            (tmp_path / name).write_text("x")
+        store.complete()
+    Store.open(tmp_path, CONFIG, overwrite=True).close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json"]

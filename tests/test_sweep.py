@@ -348,25 +348,6 @@ def _has_ray():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_two_workers_on_a_local_ray_make_what_this_process_makes(tmp_path, capsys):
-    ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, log_to_driver=False)
-    try:
-        engine = RayEngine(cpus=1)
-        assert engine.slots == 2
-        with pytest.raises(ConfigError, match="lower --cpus-per-cell or --gpus-per-cell"):
-            RayEngine(gpus=1.0)
-        assert states(run(mock_sweep(tmp_path / "o"), engine)) == {"seed0": "complete", "seed1": "complete"}
-    finally:
-        ray.shutdown()
-    run(mock_sweep(tmp_path / "p"))
-    for seed in ("seed0", "seed1"):
-        one, two = (tmp_path / out / seed / "after" / "responses.parquet" for out in "op")
-        assert one.read_bytes() == two.read_bytes()
-
-
-@pytest.mark.slow
 def test_a_sweep_killed_while_it_trains_continues_and_two_at_once_lose_nothing(tmp_path, tiny_model_folder):
     values = {
         "out": str(tmp_path / "o"),

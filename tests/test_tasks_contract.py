@@ -1,5 +1,6 @@
 """Every task of the registry keeps the contract, on its fixture rows or on the rows it makes itself."""
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,8 +12,8 @@ from lrpo_bench.errors import DataError
 from lrpo_bench.languages import language
 from lrpo_bench.tasks.base import TOPICS, Sample, Task
 from lrpo_bench.tasks.datasource import DataSpec
+from lrpo_bench.tasks.judged import JudgedTask
 from lrpo_bench.tasks.registry import fixture_rows, list_tasks, load_samples, load_task, task_folder
-from lrpo_bench.tasks.traits import is_parallel
 
 VARIANTS = [(info.name, variant) for info in list_tasks() for variant in info.variants]
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -20,7 +21,16 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(params=VARIANTS, ids=lambda param: "-".join(param))
 def task(request: pytest.FixtureRequest) -> Task:
-    return load_task(*request.param)
+    task = load_task(*request.param)
+    if isinstance(task, JudgedTask):
+        task.use_judge(lambda prompts: [task.best_reply if agrees(prompt) else "D [[1]]" for prompt in prompts])
+    return task
+
+
+def agrees(prompt) -> bool:
+    """Whether an answer is the reference, but for spaces and a full stop: what a judge of fixture rows must know."""
+    found = re.search(r"<reference>\n(.*)\n</reference>.*<answer>\n(.*)\n</answer>", prompt[0]["content"], re.DOTALL)
+    return found[2].rstrip(".") in (found[1], found[1].rstrip("."))
 
 
 def samples_of(task: Task, lang: str) -> list[Sample]:
@@ -54,7 +64,7 @@ def test_every_language_has_samples_and_a_prompt(task: Task) -> None:
         assert lang in task.prompt_languages()
         for sample in samples:
             assert sample.lang == lang
-            assert sample.question.strip() and sample.gold.strip()
+            assert sample.question.strip() and (sample.gold.strip() or not task.has_answers)
             assert sample.topic in TOPICS
             assert sample.id.startswith(f"{task.info.name}/") and sample.source_id.startswith(f"{task.info.name}/")
             prompt = task.prompt(sample, lang)
@@ -73,6 +83,8 @@ def test_prompts_exist_in_every_arm(task: Task) -> None:
 
 
 def test_gold_answer_scores_one(task: Task) -> None:
+    if not task.has_answers:
+        pytest.skip("nothing is right or wrong")
     for sample in all_samples(task):
         for completion in (sample.gold, f"{sample.gold}.", f" {sample.gold}\n", sample.reference):
             if completion is not None:
@@ -81,6 +93,8 @@ def test_gold_answer_scores_one(task: Task) -> None:
 
 
 def test_empty_completion_is_not_attempted(task: Task) -> None:
+    if not task.has_answers:
+        pytest.skip("nothing is right or wrong")
     for sample in all_samples(task):
         for completion in ("", " \n"):
             score = task.score(sample, completion, sample.lang)
@@ -96,7 +110,9 @@ def test_answers_of_other_samples_do_not_score(task: Task) -> None:
                 # in Russian the city of Austin is a part of Jane Austen's name
                 overlap = sample.gold.casefold() in other.gold.casefold() or other.gold in sample.aliases
                 if not overlap:
-                    assert task.score(sample, other.gold, lang).value in (0.0, None), (sample.id, other.gold)
+                    score = task.score(sample, other.gold, lang)
+                    lowest = 0.1 if task.info.name == "care" else 0.0  # its ratings begin at 1 of 10
+                    assert score.value in (lowest, None) and score.outcome != "correct", (sample.id, other.gold)
 
 
 def test_ids_are_unique_and_sources_parallel(task: Task) -> None:
@@ -106,7 +122,7 @@ def test_ids_are_unique_and_sources_parallel(task: Task) -> None:
     assert all(len(set(ids)) == len(ids) for ids in sources.values())
     longest = max(sources.values(), key=len)
     shared = [ids for ids in sources.values() if set(ids) & set(longest)]
-    assert (len(shared) > 1) == (is_parallel(task) and len(task.info.languages) > 1), "which languages share questions"
+    assert (len(shared) > 1) == (task.parallel and len(task.info.languages) > 1), "which languages share questions"
     golds: dict[str, set[str]] = {}
     for sample in samples:
         golds.setdefault(sample.source_id, set()).add(sample.gold.casefold())

@@ -17,8 +17,10 @@ import pytest
 from packaging.requirements import Requirement
 from transformers import Trainer
 from trl import GRPOTrainer
+from trl.trainer.utils import add_fused_lm_head
 
 from lrpo_bench.training import trainer as ours
+from lrpo_bench.training.scoring_head import _LOGIT_TRANSFORMS
 from lrpo_bench.training.trainer import LRPOTrainer
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
@@ -30,6 +32,12 @@ HOOKS = {
         "self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images",
     ],
     "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
+    "_compute_loss": ["self", "model", "inputs"],
+    "_get_per_token_logps_and_entropies": [
+        "self", "model", "input_ids", "attention_mask", "logits_to_keep", "batch_size", "compute_entropy",
+        "compute_aux_loss", "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes",
+        "num_tiles", "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
+    ],
     "_save_checkpoint": ["self", "model", "trial"],
     "_load_optimizer_and_scheduler": ["self", "checkpoint"],
     "_get_output_dir": ["self", "trial"],
@@ -37,7 +45,10 @@ HOOKS = {
 """Methods that are overridden or called, with TRL 1.16's parameters."""
 
 PUBLIC = {"__init__", "train", "save_model", "remove_callback"}
-ATTRIBUTES = ("_tokenizer", "num_generations", "use_vllm", "beta", "loss_type", "accelerator", "state", "args", "model")
+ATTRIBUTES = (
+    "_tokenizer", "num_generations", "use_vllm", "beta", "temperature", "accelerator", "state", "args", "model",
+    "ref_model", "model_wrapped",
+)  # fmt: skip
 CHECK = (
     f"\ninstalled: trl {metadata.version('trl')}, transformers {metadata.version('transformers')}. "
     "See the docstring of tests/test_trl_hooks.py for what to check."
@@ -90,14 +101,29 @@ def test_rewards_are_gathered_and_nan_is_left_out():
     )
 
 
-def test_the_update_reads_the_keys_that_are_dropped():
-    """`drop_zero_advantage` relies on these names, and on the `dapo` loss being normalised by `num_items_in_batch`."""
-    output = inspect.getsource(GRPOTrainer._generate_and_score_completions)
-    keys = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "num_items_in_batch")
-    missing = [key for key in keys if f'"{key}":' not in output]
-    assert not missing, f"the step's output has no {missing}.{CHECK}"
+def test_a_row_with_advantage_zero_has_loss_zero():
+    """`_compute_loss` may leave such rows out: each term of a row's loss but the KL has the advantage as a factor.
+
+    The rows' log-probabilities are given as 0 then, with a ratio of 1 where TRL takes the old ones from the new.
+    """
     loss = inspect.getsource(GRPOTrainer._compute_loss)
-    assert re.search(r'normalizer = inputs\["num_items_in_batch"\]', loss), f"dapo may normalise otherwise.{CHECK}"
+    assert "old_per_token_logps = per_token_logps.detach() if old_per_token_logps is None else" in loss, CHECK
+    assert "per_token_loss1 = coef_1 * advantages" in loss and "per_token_loss2 = coef_2 * advantages" in loss, CHECK
+    output = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    assert 'output["old_per_token_logps"] = old_per_token_logps' in output, CHECK
+
+
+def test_the_fused_head_is_still_added_by_trl():
+    """`scoring_head` stands in front of a forward that takes labels and `fused_lm_head`, and gives these fields."""
+    source = inspect.getsource(GRPOTrainer._get_per_token_logps_and_entropies)
+    assert "outputs = model(**model_inputs, labels=labels, fused_lm_head=True)" in source, CHECK
+    assert "outputs.log_probs[:, -logits_to_keep:]" in source, CHECK
+    assert "outputs.entropy[:, -logits_to_keep:]" in source, CHECK
+    head = inspect.getsource(add_fused_lm_head)
+    for name in _LOGIT_TRANSFORMS:
+        assert f'"{name}"' in head, f"TRL no longer reads {name}.{CHECK}"
+    assert head.count("getattr(text_config, ") == 7, f"TRL reads another setting of the head.{CHECK}"
+    assert "compact = _use_triton(hidden_states.device)" in head, f"TRL may select scored positions itself.{CHECK}"
 
 
 def test_checkpoint_is_loaded_after_the_router_can_be():

@@ -88,7 +88,7 @@ def test_a_good_run_passes_every_check(whole, capsys):
 
 def test_hashes_are_of_every_result_file(whole):
     recorded = read_hashes(whole)
-    own = {"hashes.json", "report.html"}
+    own = {"hashes.json", "report.html", "report.md"}
     files = {path.relative_to(whole).as_posix() for path in whole.rglob("*") if path.is_file()} - own
     assert set(recorded) == {name for name in files if not name.startswith("figures/")}
     import hashlib

@@ -23,7 +23,6 @@ from lrpo_bench.language_id.base import LanguageDetector
 from lrpo_bench.models.base import Completion, Model, Sampling
 from lrpo_bench.models.prompting import Instruct, build_prompt
 from lrpo_bench.tasks.base import Sample, Score, Task
-from lrpo_bench.tasks.traits import is_verbatim
 
 Progress = Callable[[int], None]
 """Called with the number of responses that were just stored or found already stored."""
@@ -44,12 +43,12 @@ class EvaluationSettings:
     headroom: bool = False
     """Also ask each question in every other language of its task."""
 
-    def sampling(self, task: Task, *, greedy: bool, seed: int) -> Sampling:
+    def sampling(self, task: Task, *, greedy: bool, seed: int, stop: tuple[str, ...] = ()) -> Sampling:
         """Decoding settings for one task."""
         tokens = self.max_completion_tokens or task.info.max_completion_tokens
         if greedy:
-            return Sampling(max_completion_tokens=tokens)
-        return Sampling(tokens, self.sampling_temperature, self.top_p, self.draws, seed)
+            return Sampling(max_completion_tokens=tokens, stop=stop)
+        return Sampling(tokens, self.sampling_temperature, self.top_p, self.draws, seed, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def plan_chunks(tasks: Sequence[tuple[Task, Sequence[Sample]]], settings: Evalua
             kept = _first_per_language(samples, settings.draw_limit)
             chunks += _cut(task, kept, max(1, settings.chunk_size // settings.draws), greedy=False)
     for task, samples in tasks:
-        if settings.headroom and task.kind == "generate" and not is_verbatim(task):
+        if settings.headroom and task.kind == "generate" and not task.verbatim:
             for lang in sorted({sample.lang for sample in samples}):
                 others = [sample for sample in samples if sample.lang != lang]
                 chunks += _cut(task, others, settings.chunk_size, greedy=True, lang=lang)
@@ -119,8 +118,21 @@ def evaluate(
 
 
 def _cut(task: Task, samples: Sequence[Sample], size: int, *, greedy: bool, lang: str | None = None) -> list[Chunk]:
-    ordered = sorted(samples, key=lambda sample: (len(sample.question.encode("utf-8", "replace")), sample.id))
-    return [Chunk(task, tuple(ordered[i : i + size]), greedy, lang) for i in range(0, len(ordered), size)]
+    chunks = []
+    for stop in sorted({task.stop(sample.lang) for sample in samples}):  # one call of a model has one set of them
+        alike = [sample for sample in samples if task.stop(sample.lang) == stop]
+        ordered = sorted(alike, key=_by_text if task.kind == "choice" else _by_length)
+        chunks += [Chunk(task, tuple(ordered[i : i + size]), greedy, lang) for i in range(0, len(ordered), size)]
+    return chunks
+
+
+def _by_length(sample: Sample) -> tuple[int, str]:
+    return len(sample.question.encode("utf-8", "replace")), sample.id
+
+
+def _by_text(sample: Sample) -> tuple[str, str]:
+    """Questions that begin alike together: a model computes their common beginning once."""
+    return sample.question, sample.id
 
 
 def _first_per_language(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
@@ -137,7 +149,8 @@ def _generate(
     model: Model, chunk: Chunk, detector: LanguageDetector, settings: EvaluationSettings
 ) -> list[ResponseRecord]:
     prompts = [build_prompt(chunk.task, sample, chunk.asked(sample), settings.instruct) for sample in chunk.samples]
-    sampling = settings.sampling(chunk.task, greedy=chunk.greedy, seed=chunk.seed(settings.seed))
+    stop = chunk.task.stop(chunk.samples[0].lang)
+    sampling = settings.sampling(chunk.task, greedy=chunk.greedy, seed=chunk.seed(settings.seed), stop=stop)
     answers = model.generate(prompts, sampling)
     rows = [
         (sample, prompt, completion, 0 if chunk.greedy else k + 1)

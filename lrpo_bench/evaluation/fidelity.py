@@ -152,7 +152,7 @@ def judge_records(
     return [_with_verdicts(record, found.get(i)) for i, record in enumerate(records)]
 
 
-FidelityValues = dict[str, tuple[NDArray[np.float64], NDArray[np.str_]]]
+FidelityValues = dict[str, tuple[NDArray[np.float64], NDArray[np.object_]]]
 """By metric: a value a record, NaN where unknown, and why it is."""
 
 
@@ -165,8 +165,9 @@ def fidelity_values(records: Sequence[ResponseRecord]) -> FidelityValues:
     """
     lines = np.array([known_or_nan(record.lines_ok) for record in records])
     words = np.array([known_or_nan(record.words_ok) for record in records])
-    line_reasons = np.array([record.lines_reason for record in records])
-    word_reasons = np.array([record.words_reason for record in records])
+    # As objects: a handful of reasons recur, and fixed-width text would take as much for each as for the longest.
+    line_reasons = np.array([record.lines_reason for record in records], dtype=object)
+    word_reasons = np.array([record.words_reason for record in records], dtype=object)
     langs = np.array([record.rollout_lang for record in records])
     both = np.full(len(records), math.nan)
     for lang in set(langs.tolist()):

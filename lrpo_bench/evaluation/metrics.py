@@ -17,6 +17,7 @@
 | `pass@k` | unbiased, over scored draws |
 | `distinct_answers`, `answer_entropy` | of the answers that could be read; entropy in nats |
 | `distinct_2`, `distinct_2_ead`, `self_bleu` | of the texts |
+| `vendi`, `vendi_within`, `vendi_between` | of their embeddings, see `embedding_diversity` |
 | `zero_advantage`, `group:<cause>` | share of groups from which training would learn nothing, and why |
 
 Standard errors cluster by source question. An average over languages weighs each language equally.
@@ -26,13 +27,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from lrpo_bench.evaluation.observations import Observations, observe
-from lrpo_bench.evaluation.records import ResponseRecord
+from lrpo_bench.evaluation.records import ResponseRecord, without_texts
 from lrpo_bench.evaluation.statistics import clustered_mean
 
 ALL, TRAINED, HELD_OUT = "avg:all", "avg:trained", "avg:heldout"
@@ -63,15 +64,16 @@ class Metric:
     """What else decides the value: tokenizers, languages of which nothing is known."""
 
 
-def metrics_of(records: Sequence[ResponseRecord], trained_languages: Iterable[str] | None = None) -> list[Metric]:
+def metrics_of(records: Iterable[ResponseRecord], trained_languages: Iterable[str] | None = None) -> list[Metric]:
     """All metrics of an evaluation's records.
 
     Args:
         records: of any number of tasks, languages and draws.
         trained_languages: what `avg:trained` averages over, and `avg:heldout` does not; None for neither.
     """
-    cut = {(r.task, r.rollout_lang, r.sample_id) for r in records if r.prompt_truncated}
-    return metrics_of_observations(observe(records), cut, trained_languages)
+    light = list(without_texts(records))  # read once: they may come from a file that does not fit in memory
+    cut = {(r.task, r.rollout_lang, r.sample_id) for r in light if r.prompt_truncated}
+    return metrics_of_observations(observe(light), cut, trained_languages)
 
 
 def metrics_of_observations(
@@ -88,13 +90,32 @@ def metrics_of_observations(
     """
     trained = None if trained_languages is None else frozenset(trained_languages)
     found = []
+    last: _Responses | None = None
     for seen in observations:
-        langs = np.array(seen.languages)
-        is_cut = np.array([(seen.task, *key) in cut for key in seen.keys])
-        for name, chosen in language_sets(seen.languages, trained).items():
-            kept = np.isin(langs, chosen)
-            found.append(_metric(seen, name, kept, int(is_cut[kept].sum())))
+        # Metrics of the same responses follow one another, and share what tells the responses apart.
+        if last is None or last.keys is not seen.keys or last.clusters is not seen.clusters or last.task != seen.task:
+            last = _Responses.of(seen, cut)
+        for name, chosen in language_sets(last.langs.tolist(), trained).items():
+            found.append(_metric(seen, last, name, np.isin(last.langs, chosen)))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Responses:
+    """The responses of an observation as arrays: text becomes numbers once, not once a metric and language."""
+
+    task: str
+    keys: tuple[tuple[str, str], ...]
+    clusters: tuple[str, ...]
+    langs: np.ndarray
+    cluster_codes: np.ndarray
+    is_cut: np.ndarray
+
+    @classmethod
+    def of(cls, seen: Observations, cut: Collection[tuple[str, str, str]]) -> _Responses:
+        codes = np.unique(np.array(seen.clusters), return_inverse=True)[1]
+        is_cut = np.array([bool(cut) and (seen.task, *key) in cut for key in seen.keys])
+        return cls(seen.task, seen.keys, seen.clusters, np.array(seen.languages), codes, is_cut)
 
 
 def language_sets(languages: Iterable[str], trained_languages: Iterable[str] | None) -> Mapping[str, tuple[str, ...]]:
@@ -119,12 +140,12 @@ def find_metric(metrics: Iterable[Metric], metric: str, language: str = ALL, tas
     return next((m for m in metrics if (m.metric, m.language) == (metric, language) and task in (None, m.task)), None)
 
 
-def _metric(seen: Observations, language: str, kept: np.ndarray, n_errors: int) -> Metric:
-    values, langs = seen.values[kept], np.array(seen.languages)[kept]
+def _metric(seen: Observations, responses: _Responses, language: str, kept: np.ndarray) -> Metric:
+    values, langs = seen.values[kept], responses.langs[kept]
     is_average = language not in langs
-    estimate = clustered_mean(values, np.array(seen.clusters)[kept], langs if is_average else None, seen.bounds)
+    estimate = clustered_mean(values, responses.cluster_codes[kept], langs if is_average else None, seen.bounds)
     n_outside = int(seen.is_outside[kept].sum())
-    missing = sorted(set(langs) - set(langs[~np.isnan(values)])) if is_average else []
+    missing = sorted(set(langs.tolist()) - set(langs[~np.isnan(values)].tolist())) if is_average else []
     notes = [seen.note, *_reasons(seen, kept), f"without {', '.join(missing)}: nothing known" if missing else ""]
     return Metric(
         task=seen.task,
@@ -136,7 +157,7 @@ def _metric(seen: Observations, language: str, kept: np.ndarray, n_errors: int) 
         n=estimate.n,
         n_clusters=estimate.n_clusters,
         n_unscored=estimate.n_unscored - n_outside,
-        n_errors=n_errors,
+        n_errors=int(responses.is_cut[kept].sum()),
         note="; ".join(filter(None, notes)),
     )
 

@@ -63,7 +63,7 @@ class Observations:
     bounds: Bounds | None
     """Lowest and highest possible value; None where there is no highest."""
     note: str = ""
-    reasons: NDArray[np.str_] | None = None
+    reasons: NDArray[np.object_] | None = None
     """Why each value is unknown, empty where it is not; None where no reasons are kept."""
     outside: str = ""
     """The reason that means: the metric does not ask about this response. Such are left out and not unknown."""
@@ -73,7 +73,7 @@ class Observations:
         """Where a response is one that the metric does not ask about."""
         if self.reasons is None or not self.outside:
             return np.zeros(len(self.keys), dtype=bool)
-        return self.reasons == self.outside
+        return np.asarray(self.reasons == self.outside, dtype=bool)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -110,12 +110,16 @@ def is_counted(record: ResponseRecord) -> bool:
     return record.k == 0 and not record.is_cross_lingual
 
 
+def _is_cut(record: ResponseRecord) -> bool | None:
+    return None if record.finish_reason == "unknown" else record.finish_reason == "length"
+
+
 _GREEDY: Mapping[str, tuple[Callable[[ResponseRecord], float], Bounds | None]] = {
     HEADLINE: (lambda r: known_or_nan(r.score_in_language), (0.0, 1.0)),
     "accuracy": (lambda r: known_or_nan(r.score), (0.0, 1.0)),
     "fidelity": (lambda r: known_or_nan(r.language_ok), (0.0, 1.0)),
-    "truncation_rate": (lambda r: float(r.finish_reason == "length"), (0.0, 1.0)),
-    "completion_tokens": (lambda r: float(r.n_tokens), None),
+    "truncation_rate": (lambda r: known_or_nan(_is_cut(r)), (0.0, 1.0)),
+    "completion_tokens": (lambda r: known_or_nan(r.n_tokens), None),
 }
 
 
@@ -124,13 +128,17 @@ def _greedy(task: str, records: Sequence[ResponseRecord]) -> list[Observations]:
         return []
     keys = tuple((r.rollout_lang, r.sample_id) for r in records)
     clusters = tuple(r.source_id for r in records)
+    why = np.array([r.reason if r.score is None else "" for r in records], dtype=object)
     found = [
-        Observations(task, name, keys, np.array([value(r) for r in records]), clusters, bounds)
+        Observations(
+            task, name, keys, np.array([value(r) for r in records]), clusters, bounds,
+            reasons=why if name == "accuracy" else None,
+        )
         for name, (value, bounds) in _GREEDY.items()
-    ]
-    cells = np.array([cell_of(r) for r in records])
-    for cell in CELLS:
-        found.append(Observations(task, SHARE + cell, keys, (cells == cell) * 1.0, clusters, (0.0, 1.0)))
+    ]  # fmt: skip
+    cells = np.array([CELLS.index(cell_of(r)) for r in records])
+    for number, cell in enumerate(CELLS):
+        found.append(Observations(task, SHARE + cell, keys, (cells == number) * 1.0, clusters, (0.0, 1.0)))
     return found
 
 

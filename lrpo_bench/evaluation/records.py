@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
@@ -32,6 +32,7 @@ READABLE_VERSIONS = (1, 2)
 
 CHOICE_REASON = "chosen among given options"
 """`language_reason` of multiple-choice responses, whose language is not the model's choice."""
+_SHARED_CHARACTERS = 200  # longer texts hardly recur
 NOT_JUDGED = "lines and words were not judged"
 
 RecordKey = tuple[str, str, str, int]
@@ -59,9 +60,9 @@ class ResponseRecord:
     completion: str
     k: int
     """0 for the greedy response, 1, 2, ... for sampled draws."""
-    n_tokens: int
-    """Completion tokens."""
-    finish_reason: Literal["stop", "length"]
+    n_tokens: int | None
+    """Completion tokens; None where another program generated them and did not say."""
+    finish_reason: Literal["stop", "length", "unknown"]
     """`length`: cut at the token limit."""
     prompt_truncated: bool
     score: float | None
@@ -193,7 +194,7 @@ def _kinds() -> dict[str, tuple[type, ...]]:
     kinds |= dict.fromkeys(("regions", "ranking"), (list, tuple))
     return (
         kinds
-        | {"score": (float, int, none)}
+        | {"score": (float, int, none), "n_tokens": (int, none)}
         | dict.fromkeys(("language_ok", "lines_ok", "words_ok"), (bool, none))
         | dict.fromkeys(("answer", "detected_lang", "router_lang"), (str, none))
     )
@@ -202,6 +203,26 @@ def _kinds() -> dict[str, tuple[type, ...]]:
 def sort_records(records: Iterable[ResponseRecord]) -> list[ResponseRecord]:
     """Records in the order of their keys, so that a file does not depend on the order of generation."""
     return sorted(records, key=lambda record: record.key)
+
+
+def without_texts(records: Iterable[ResponseRecord]) -> Iterator[ResponseRecord]:
+    """The records without the texts that no metric reads, recurring values shared: a third of a kilobyte each.
+
+    Prompts, questions, gold answers, and the completions of greedy responses become empty; draws keep what they say,
+    since diversity is about it.
+    """
+    strings: dict[str, str] = {}
+    numbers: dict[float, float] = {}
+    for record in records:
+        values = {name: getattr(record, name) for name in FIELDS} | {"prompt": "", "question": "", "gold": ""}
+        if not record.k:
+            values["completion"] = ""
+        for name, value in values.items():
+            if isinstance(value, str) and name != "sample_id":
+                values[name] = strings.setdefault(value, value) if len(value) < _SHARED_CHARACTERS else value
+        if isinstance(record.score, float):
+            values["score"] = numbers.setdefault(record.score, record.score)
+        yield ResponseRecord(**values)
 
 
 def known_or_nan(value: float | bool | None) -> float:

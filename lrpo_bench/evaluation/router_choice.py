@@ -44,11 +44,10 @@ def with_router_choice(
     if router is None:
         return list(records)
     return [
-        replace(
-            record,
-            router_lang=router_choice(
-                router, Context(record.topic, record.source_lang, record.regions), languages[record.task], step
-            ),
-        )
+        replace(record, router_lang=router_choice(router, _context(record), languages[record.task], step))
         for record in records
     ]
+
+
+def _context(record: ResponseRecord) -> Context:
+    return Context(record.topic, record.source_lang, record.regions, record.task)

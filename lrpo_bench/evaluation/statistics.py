@@ -263,7 +263,7 @@ def _floats(values: ArrayLike) -> Floats:
 
 def _known(values: ArrayLike, clusters: Sequence[Any] | NDArray[Any]) -> tuple[Floats, NDArray[np.bool_], Any, int]:
     scores = _floats(values)
-    names = np.asarray(list(clusters))
+    names = clusters if isinstance(clusters, np.ndarray) else np.asarray(list(clusters))
     if names.shape[0] != scores.size:
         raise ValueError(f"as many clusters as values are needed, got {names.shape[0]} and {scores.size}")
     known = ~np.isnan(scores)

@@ -24,6 +24,7 @@ MIN_LETTERS = 4
 """Letters of an alphabet below which nothing is claimed; half of it for Han, kana, Hangul."""
 MIN_MARGIN = 0.05
 """Lead in confidence of the best language over the second below which the detector abstains."""
+_BLANKS = re.compile(r"\s{3,}")  # thousands of line feeds must not crowd out the text
 _MAX_CHARACTERS = 4000  # more text says nothing more about its language
 _SURROGATES = re.compile("[\ud800-\udfff]")  # halves of a character, which no native detector can be given
 _DENSE_SCRIPTS = ("Hani", "Kana", "Hang")
@@ -59,7 +60,8 @@ class ScriptFirstDetector(ABC):
         return [found[text] for text in texts]
 
     def _detect_unique(self, texts: Sequence[str]) -> list[Detection]:
-        cleaned = [strip_languageless(_SURROGATES.sub(" ", text))[:_MAX_CHARACTERS] for text in texts]
+        stripped = (strip_languageless(_SURROGATES.sub(" ", text)) for text in texts)
+        cleaned = [_BLANKS.sub(" ", text)[:_MAX_CHARACTERS] for text in stripped]
         detections = [self._by_rules(text) for text in cleaned]
         open_ones = [i for i, detection in enumerate(detections) if detection is None]
         for i, detection in zip(open_ones, self._classify([cleaned[i] for i in open_ones]), strict=True):

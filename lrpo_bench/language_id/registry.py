@@ -7,6 +7,7 @@ from importlib import metadata
 
 from lrpo_bench.errors import UnknownNameError
 from lrpo_bench.language_id.base import LanguageDetector
+from lrpo_bench.language_id.consensus import ConsensusDetector
 
 ENTRY_POINTS = "lrpo_bench.detectors"
 """Third parties register `factory(languages) -> LanguageDetector` under this group."""
@@ -23,22 +24,34 @@ def get_detector(name: str, asked: Sequence[str]) -> LanguageDetector:
     """The detector called `name`, with the languages `asked` and the common ones as candidates.
 
     A language it does not know is left out of its candidates; responses asked for in it are then reported as not
-    measurable. `auto` is lingua.
+    measurable. `auto` is lingua; `consensus` is what lingua and langdetect agree on.
 
     Raises:
         UnknownNameError: for a name that is neither ours nor registered.
     """
-    from lrpo_bench.language_id import detectors
-
     wanted = tuple(dict.fromkeys((*asked, *COMMON_LANGUAGES)))
     if name in ("auto", "lingua"):
-        known = detectors.lingua_languages().keys()
-        return detectors.LinguaDetector([code for code in wanted if code in known])
+        return _lingua(wanted)
     if name == "langdetect":
-        profiles = detectors.langdetect_languages()
-        return detectors.LangdetectDetector([code for code in wanted if code in profiles])
+        return _langdetect(wanted)
+    if name == "consensus":
+        return ConsensusDetector([_lingua(wanted), _langdetect(wanted)])
     plugins = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS)}
     if name not in plugins:
-        raise UnknownNameError("detector", name, ("auto", "lingua", "langdetect", *plugins))
+        raise UnknownNameError("detector", name, ("auto", "lingua", "langdetect", "consensus", *plugins))
     detector: LanguageDetector = plugins[name].load()(wanted)
     return detector
+
+
+def _lingua(wanted: Sequence[str]) -> LanguageDetector:
+    from lrpo_bench.language_id import detectors
+
+    known = detectors.lingua_languages().keys()
+    return detectors.LinguaDetector([code for code in wanted if code in known])
+
+
+def _langdetect(wanted: Sequence[str]) -> LanguageDetector:
+    from lrpo_bench.language_id import detectors
+
+    known = detectors.langdetect_languages()
+    return detectors.LangdetectDetector([code for code in wanted if code in known])

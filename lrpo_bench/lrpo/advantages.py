@@ -89,6 +89,8 @@ def separate_gate_advantages(
     *,
     gated_out: GatedOut = "penalty",
     penalty: float = 1.0,
+    languages: Sequence[str] | None = None,
+    baseline_mix: float = 0.0,
 ) -> NDArray[np.float64]:
     """Advantages of N = B * G gated rewards in which a closed gate does not drown the differences in quality.
 
@@ -109,6 +111,8 @@ def separate_gate_advantages(
         group_size: G, at least 2.
         gated_out: what a closed gate earns.
         penalty: size of the constant, not negative.
+        languages: as in `group_advantages`, which normalises the rollouts that pass.
+        baseline_mix: as in `group_advantages`; a language's own mean is that of its rollouts that pass.
 
     Returns:
         Shape (N,); 0 where the reward is NaN.
@@ -122,7 +126,9 @@ def separate_gate_advantages(
         raise ConfigError(f"gate penalty must be at least 0, got {penalty}")
     is_open = ~np.isnan(rewards) & (gates > 0)
     is_closed = ~np.isnan(rewards) & (gates == 0)
-    advantages = group_advantages(np.where(is_open, rewards, np.nan), group_size).reshape(-1, group_size)
+    advantages = group_advantages(
+        np.where(is_open, rewards, np.nan), group_size, languages=languages, baseline_mix=baseline_mix
+    ).reshape(-1, group_size)
     any_open = is_open.reshape(-1, group_size).any(axis=1, keepdims=True)
     # Advantages of those that pass sum to 0 and all others are 0, so this is the least of those that pass.
     least = np.minimum(advantages.min(axis=1, keepdims=True), 0.0)

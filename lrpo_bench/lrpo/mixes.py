@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrpo_bench.errors import ConfigError, UnknownNameError
-from lrpo_bench.lrpo.routing import Context, Observation
+from lrpo_bench.lrpo.routing import PAPER_FACTORS, Context, Observation
 
 MIXES = ("monolingual", "input-dominant", "en-dominant", "uniform")
 _PIVOT_SHARES = {"input-dominant": 0.25, "en-dominant": 0.75}
@@ -22,6 +22,9 @@ class FixedMix:
     English; `uniform`: 25% source, the rest spread evenly over the other languages. When the source is English, the two
     English mixes are monolingual.
     """
+
+    factors = PAPER_FACTORS
+    draws_evenly = False
 
     def __init__(self, arms: Sequence[str], mix: str) -> None:
         """Refuses a mix that is not in `MIXES`, an English one without English, and `uniform` over one language."""

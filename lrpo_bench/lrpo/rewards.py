@@ -29,6 +29,8 @@ class GateConfig:
     """
     abstain: Abstain = "fail"
     """What a rollout whose language can not be told counts as."""
+    unit: Literal["document", "line"] = "document"
+    """What is gated: the answer as a whole (the paper), or each of its lines, for their mean (`training.line_gate`)."""
 
 
 @dataclass(frozen=True, slots=True)

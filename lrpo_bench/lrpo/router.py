@@ -16,6 +16,7 @@ Departures from the paper and its public implementation:
   always be worth 0, and pull down the very language that the router has come to prefer (in a simulation of 1,500 steps
   the best language's logit fell from 1.52 to 0.18).
 - A NaN reward is ignored, so it never spreads.
+- The context may have other factors than topic and region (`factors`): each adds a table of its own, updated alike.
 - Quota rollouts were not chosen by the router; they train it only with `learn_from_quota`.
 """
 
@@ -30,11 +31,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrpo_bench.errors import ConfigError, StorageError
-from lrpo_bench.lrpo.routing import Context, Observation
+from lrpo_bench.lrpo.routing import PAPER_FACTORS, Cell, Context, Factor, Observation
 from lrpo_bench.lrpo.schedules import ExponentialDecay
 
 Normalization = Literal["none", "center", "zscore"]
-Cell = tuple[str, str | None]
+Table = dict[str, NDArray[np.float64]]
+"""Row of a factor -> value of each language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,50 +70,52 @@ class LearnedRouterConfig:
 
 
 class LearnedRouter:
-    """Topic and region value matrices over languages, with epsilon-greedy softmax sampling."""
+    """Value tables over languages, one a factor of the context, with epsilon-greedy softmax sampling."""
+
+    draws_evenly = False
 
     def __init__(
         self,
         arms: Sequence[str],
         config: LearnedRouterConfig | None = None,
         prior: Mapping[str, Mapping[str, float]] | None = None,
+        factors: Sequence[Factor] = PAPER_FACTORS,
     ) -> None:
-        """Starts from zero matrices (a uniform distribution), or from `prior`: topic -> language -> initial value."""
-        if len(set(arms)) != len(arms) or len(arms) < 2:
-            raise ConfigError(f"a router needs at least two different languages, got {list(arms)}")
+        """Starts from empty tables (a uniform distribution), or from `prior`: topic -> language -> initial value."""
+        require_arms(arms)
         self.arms = tuple(arms)
         self.config = config or LearnedRouterConfig()
+        self.factors = tuple(factors)
         self._index = {lang: i for i, lang in enumerate(self.arms)}
-        self.topic_values: dict[str, NDArray[np.float64]] = {}
-        self.region_values: dict[str, NDArray[np.float64]] = {}
+        self.values: dict[Factor, Table] = {factor: {} for factor in self.factors}
         for topic, values in (prior or {}).items():
-            self.topic_values[topic] = np.array([values.get(lang, 0.0) for lang in self.arms])
+            self.values["topic"][topic] = np.array([values.get(lang, 0.0) for lang in self.arms])
         self._buffer: list[tuple[Cell, str, float]] = []
 
     def logits(self, context: Context) -> NDArray[np.float64]:
-        """`A[t] + mean of B[g]`, before temperature; zeros for what was never seen."""
+        """`A[t] + mean of B[g]`, and so on for further factors, before temperature; zeros for what was never seen."""
         zeros = np.zeros(len(self.arms))
-        logits = self.topic_values.get(context.topic, zeros).copy()
-        if context.regions:
-            logits += np.mean([self.region_values.get(region, zeros) for region in context.regions], axis=0)
+        logits = zeros.copy()
+        for factor in self.factors:
+            rows = context.rows(factor)
+            if rows:
+                logits += np.mean([self.values[factor].get(row, zeros) for row in rows], axis=0)
         return logits
 
     def probs(self, context: Context, step: int) -> NDArray[np.float64]:
         """The sampling distribution at `step`: softmax mixed with the uniform exploration."""
-        z = self.logits(context) / self.config.temperature(step)
-        softmax = np.exp(z - z.max())
-        softmax /= softmax.sum()
-        epsilon = self.config.exploration(step)
-        return (1.0 - epsilon) * softmax + epsilon / len(self.arms)
+        return explored_softmax(
+            self.logits(context) / self.config.temperature(step), epsilon=self.config.exploration(step)
+        )
 
     def observe(self, observations: Sequence[Observation], step: int) -> None:
-        """Buffers the rewards of a step and updates both matrices every `update_every` steps."""
+        """Buffers the rewards of a step and updates all tables every `update_every` steps."""
         for seen in observations:
             if np.isnan(seen.reward) or seen.lang not in self._index:
                 continue
             if seen.is_quota and not self.config.learn_from_quota:
                 continue
-            for cell in seen.context.cells:
+            for cell in seen.context.cells_by(self.factors):
                 self._buffer.append((cell, seen.lang, float(seen.reward)))
         if (step + 1) % self.config.update_every == 0:
             self._update()
@@ -119,25 +123,21 @@ class LearnedRouter:
     def _update(self) -> None:
         cells = _cell_means(self._buffer)
         self._buffer = []
-        by_topic: dict[str, dict[str, list[tuple[float, int]]]] = defaultdict(lambda: defaultdict(list))
-        by_region: dict[str, dict[str, list[tuple[float, int]]]] = defaultdict(lambda: defaultdict(list))
-        for (topic, region), means in sorted(cells.items(), key=lambda item: (item[0][0], item[0][1] or "")):
+        targets: dict[Factor, dict[str, dict[str, list[tuple[float, int]]]]] = {
+            factor: defaultdict(lambda: defaultdict(list)) for factor in self.factors
+        }
+        for cell, means in sorted(cells.items(), key=lambda item: _sortable(item[0])):
             if len(means) < 2 and self.config.normalization != "none":
                 continue
             values = normalize({lang: mean for lang, (mean, _) in means.items()}, self.config)
             for lang, value in values.items():
-                weight = means[lang][1]
-                by_topic[topic][lang].append((value, weight))
-                if region is not None:
-                    by_region[region][lang].append((value, weight))
-        self._move(self.topic_values, by_topic)
-        self._move(self.region_values, by_region)
+                for factor, row in zip(self.factors, cell, strict=True):
+                    if row is not None:
+                        targets[factor][row][lang].append((value, means[lang][1]))
+        for factor in self.factors:
+            self._move(self.values[factor], targets[factor])
 
-    def _move(
-        self,
-        table: dict[str, NDArray[np.float64]],
-        targets: Mapping[str, Mapping[str, Sequence[tuple[float, int]]]],
-    ) -> None:
+    def _move(self, table: Table, targets: Mapping[str, Mapping[str, Sequence[tuple[float, int]]]]) -> None:
         for row, by_lang in targets.items():
             values = table.setdefault(row, np.zeros(len(self.arms)))
             for lang, pairs in by_lang.items():
@@ -146,37 +146,78 @@ class LearnedRouter:
                 values[i] = (1.0 - self.config.alpha) * values[i] + self.config.alpha * target
 
     def state_dict(self) -> dict[str, object]:
-        """Both matrices and the buffer, as JSON values; floats survive JSON exactly."""
+        """All tables and the buffer, as JSON values; floats survive JSON exactly."""
+        tables = {
+            f"{factor}_values": {row: values.tolist() for row, values in sorted(self.values[factor].items())}
+            for factor in self.factors
+        }
         return {
             "arms": list(self.arms),
-            "topic_values": {topic: values.tolist() for topic, values in sorted(self.topic_values.items())},
-            "region_values": {region: values.tolist() for region, values in sorted(self.region_values.items())},
-            "buffer": [[topic, region, lang, reward] for (topic, region), lang, reward in self._buffer],
+            **tables,
+            "buffer": [[*cell, lang, reward] for cell, lang, reward in self._buffer],
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Restores a state; refuses one of another kind of router, or of other languages."""
-        missing = [key for key in ("arms", "topic_values", "region_values", "buffer") if key not in state]
-        if missing:
-            raise StorageError(f"router state lacks {', '.join(missing)}: it was not written by a learned router")
-        arms = tuple(cast("list[str]", state["arms"]))
-        if arms != self.arms:
-            raise StorageError(f"router state has languages {list(arms)}, this run has {list(self.arms)}")
-        topics = cast("dict[str, list[float]]", state["topic_values"])
-        regions = cast("dict[str, list[float]]", state["region_values"])
-        self.topic_values = {topic: np.array(values) for topic, values in topics.items()}
-        self.region_values = {region: np.array(values) for region, values in regions.items()}
+        """Restores a state; refuses one of another kind of router, or of other languages or factors."""
+        expected = ["arms", *(f"{factor}_values" for factor in self.factors), "buffer"]
+        require_state(state, expected, self.arms, "paper")
+        for factor in self.factors:
+            table = cast("dict[str, list[float]]", state[f"{factor}_values"])
+            self.values[factor] = {row: np.array(values) for row, values in table.items()}
         rows = cast("list[list[object]]", state["buffer"])
         self._buffer = [
-            ((str(topic), None if region is None else str(region)), str(lang), float(cast("float", reward)))
-            for topic, region, lang, reward in rows
+            (
+                tuple(None if part is None else str(part) for part in cell),
+                str(lang),
+                float(cast("float", reward)),
+            )
+            for *cell, lang, reward in rows
         ]
+
+
+def explored_softmax(z: NDArray[np.float64], *, epsilon: float) -> NDArray[np.float64]:
+    """The softmax of `z`, mixed with a share `epsilon` of the uniform distribution.
+
+    Example:
+        >>> explored_softmax(np.log(np.array([3.0, 1.0])), epsilon=0.2).round(3).tolist()
+        [0.7, 0.3]
+    """
+    softmax = np.exp(z - z.max())
+    softmax /= softmax.sum()
+    return (1.0 - epsilon) * softmax + epsilon / len(z)
+
+
+def require_arms(arms: Sequence[str]) -> None:
+    """Refuses (`ConfigError`) fewer than two languages, or one that is named twice."""
+    if len(set(arms)) != len(arms) or len(arms) < 2:
+        raise ConfigError(f"a router needs at least two different languages, got {list(arms)}")
+
+
+def require_state(
+    state: Mapping[str, object], expected: Sequence[str], arms: Sequence[str], kind: str, factors: Sequence[str] = ()
+) -> None:
+    """Refuses (`StorageError`) a state that another kind of router wrote, or one over other languages or factors."""
+    missing = [key for key in expected if key not in state]
+    if missing:
+        raise StorageError(f"router state lacks {', '.join(missing)}: it was not written by a router of kind {kind}")
+    foreign = sorted(set(state) - set(expected))
+    if foreign:
+        raise StorageError(f"router state has {', '.join(foreign)}, which this run's router of kind {kind} does not")
+    for name, now in (("arms", arms), ("factors", factors)):
+        found = cast("list[str]", state.get(name, []))
+        if list(found) != list(now):
+            what = "languages" if name == "arms" else "context"
+            raise StorageError(f"router state has {what} {list(found)}, this run has {list(now)}")
+
+
+def _sortable(cell: Cell) -> tuple[str, ...]:
+    return tuple(row or "" for row in cell)
 
 
 def _cell_means(buffer: Sequence[tuple[Cell, str, float]]) -> dict[Cell, dict[str, tuple[float, int]]]:
     # Sorted before summing, so that the means do not depend on the order in which ranks hand in their rollouts.
     rewards: dict[Cell, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for cell, lang, reward in sorted(buffer, key=lambda item: (item[0][0], item[0][1] or "", item[1], item[2])):
+    for cell, lang, reward in sorted(buffer, key=lambda item: (_sortable(item[0]), item[1], item[2])):
         rewards[cell][lang].append(reward)
     return {
         cell: {lang: (float(np.mean(values)), len(values)) for lang, values in by_lang.items()}

@@ -24,6 +24,8 @@ class Sampling:
     n: int = 1
     """Completions per prompt; must be 1 when greedy."""
     seed: int = 0
+    stop: tuple[str, ...] = ()
+    """A completion ends before the first of these; see `models.stopping`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Completion:
     text: str
     n_tokens: int
     finish_reason: Literal["stop", "length"]
-    """`length`: cut at `max_completion_tokens`, so the response counts as truncated."""
+    """`length`: cut at `max_completion_tokens`, so the response counts as truncated; `stop`: it ended, or came to a
+    stop string."""
     prompt_truncated: bool = False
     """The prompt did not fit the context and lost its beginning."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lrpo_bench.models.base import Completion, ModelInfo, Prompt, Sampling
+from lrpo_bench.models.stopping import cut
 
 
 class MockModel:
@@ -37,9 +38,11 @@ class MockModel:
         draw = k if sampling.sampling_temperature == 0 else k + 1 + sampling.seed
         text = self._answer(self.render(prompt), draw)
         words = text.split(" ")
-        if len(words) <= sampling.max_completion_tokens:
-            return Completion(text, len(words), "stop")
-        return Completion(" ".join(words[: sampling.max_completion_tokens]), sampling.max_completion_tokens, "length")
+        said = " ".join(words[: sampling.max_completion_tokens])
+        kept, was_cut = cut(said, sampling.stop)
+        if was_cut or len(words) <= sampling.max_completion_tokens:
+            return Completion(kept, len(kept.split(" ")), "stop")
+        return Completion(said, sampling.max_completion_tokens, "length")
 
     def loglikelihood(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Minus the hashed value in [0, 1) of each option after its prompt."""

@@ -29,6 +29,8 @@ class ModelSpec:
     device: str = "auto"
     batch_size: int = 32
     trust_remote_code: bool = False
+    generation: str = "auto"
+    """`auto`, `loop`, `generate` or `static`; see `models.decoding`."""
 
 
 def resolve_path(name: str) -> str:
@@ -91,7 +93,7 @@ def load_hf_model(spec: ModelSpec) -> HFModel:
         context_length=context_length(model, tokenizer),
         chat_template=bool(tokenizer.chat_template),
     )
-    return HFModel(model, tokenizer, info, spec.batch_size)
+    return HFModel(model, tokenizer, info, spec.batch_size, spec.generation)
 
 
 def weights_hash(path: str, model: Any) -> str:

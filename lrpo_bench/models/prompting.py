@@ -14,7 +14,6 @@ from lrpo_bench.errors import ConfigError, ModelError, UnknownNameError
 from lrpo_bench.languages import language_tag
 from lrpo_bench.models.base import Prompt
 from lrpo_bench.tasks.base import Sample, Task
-from lrpo_bench.tasks.traits import is_verbatim
 
 VERBATIM = "verbatim"
 """Role of the one message of a prompt that the model reads as it is, without a chat template."""
@@ -78,8 +77,7 @@ def build_prompt(task: Task, sample: Sample, rollout_lang: str, instruct: Instru
         UnknownNameError: when the way of asking has no text for that language.
         ConfigError: when a verbatim task should be answered in another language than the question's.
     """
-    verbatim = is_verbatim(task)
-    if verbatim and rollout_lang != sample.lang:
+    if task.verbatim and rollout_lang != sample.lang:
         others = [name for name in task.info.variants if name != task.variant]
         raise ConfigError(
             f"variant {task.variant!r} of task {task.info.name!r} is asked verbatim and can not be told to answer in "
@@ -91,7 +89,7 @@ def build_prompt(task: Task, sample: Sample, rollout_lang: str, instruct: Instru
     content = task.prompt(sample, prompt_lang)
     if not content:
         return ()
-    if verbatim:
+    if task.verbatim:
         return ({"role": VERBATIM, "content": content},)
     if instruct == "tag":
         return ({"role": "user", "content": f"{content} {language_tag(rollout_lang)}"},)

@@ -35,7 +35,7 @@ from lrpo_bench.evaluation.statistics import (
 from lrpo_bench.results.decompose import Decomposition, Flip, decompose, flips_of
 from lrpo_bench.results.files import first_difference
 from lrpo_bench.results.pairing import TOLERATED, like_for_like, pair_records
-from lrpo_bench.results.schema import Evaluation
+from lrpo_bench.results.schema import Evaluation, Signature
 
 _FLIP_SEED = 20260
 """Permutations are drawn from a fixed stream, so that a comparison made twice is the same."""
@@ -57,7 +57,8 @@ class Difference:
     """After minus before over questions of which both are known; `before` and `after` are of the same questions."""
     p: float
     p_holm: float
-    """Corrected over the languages of the task and metric; an average is one test and keeps its p."""
+    """Corrected over the languages of the task and metric; an average is one test and keeps its p. Where several runs
+    are compared with one, also over these (`compare_many`)."""
     test: str
     """`mcnemar` or `sign-flip`."""
     detectable: float
@@ -91,6 +92,11 @@ class Comparison:
     notes: tuple[str, ...] = ()
     """What a reader must know: questions left out, averages that could not be formed."""
 
+    def main_metric(self, task: str) -> str:
+        """The metric that sums a task up: the headline, or accuracy where no language of a response is known."""
+        known = any((d.task, d.metric) == (task, HEADLINE) and d.change.n for d in self.differences)
+        return HEADLINE if known else "accuracy"
+
     def find(self, metric: str, language: str = "avg:all", task: str | None = None) -> Difference | None:
         """The difference of that name, or None; `task` may be left out where there is one."""
         wanted = (metric, language)
@@ -118,7 +124,7 @@ def compare(before: Evaluation, after: Evaluation, *, intersect: bool = False) -
     _refuse_different_signatures(before, after, labels, intersect)
     pairs, notes = pair_records(before.records, after.records, labels, intersect)
     pairs, more = like_for_like(pairs, before.signature, after.signature)
-    notes += more
+    notes += more + _seed_note(before, after)
     old, new = [a for a, _ in pairs], [b for _, b in pairs]
     trained = before.trained_languages if before.trained_languages is not None else after.trained_languages
     both_say = before.trained_languages is not None and after.trained_languages is not None
@@ -144,7 +150,7 @@ def compare(before: Evaluation, after: Evaluation, *, intersect: bool = False) -
 def _refuse_different_signatures(
     before: Evaluation, after: Evaluation, labels: tuple[str, str], intersect: bool
 ) -> None:
-    old, new = ({k: v for k, v in e.signature.to_dict().items() if k not in TOLERATED} for e in (before, after))
+    old, new = (comparable(e.signature) for e in (before, after))
     hint = "evaluate both with the same settings"
     if intersect:
         common = old["tasks"].keys() & new["tasks"].keys()
@@ -158,6 +164,19 @@ def _refuse_different_signatures(
     raise IncomparableResultsError(
         f"can not compare: {field} is {_short(was)} in {labels[0]}, {_short(now)} in {labels[1]}; {hint}"
     )
+
+
+def comparable(signature: Signature) -> dict[str, Any]:
+    """The fields of a signature that two evaluations must share; the seed of sampled draws is not one of them."""
+    row = {name: value for name, value in signature.to_dict().items() if name not in TOLERATED}
+    row["decoding"] = {name: value for name, value in row["decoding"].items() if name != "seed"}
+    return row
+
+
+def _seed_note(before: Evaluation, after: Evaluation) -> list[str]:
+    seeds = [e.signature.decoding.get("seed") for e in (before, after)]
+    drawn = any(record.k for e in (before, after) for record in e.records)
+    return [f"sampled draws have different seeds: {seeds[0]} and {seeds[1]}"] if drawn and seeds[0] != seeds[1] else []
 
 
 def _how_asked(tasks: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What training a run cost, from its own log: rollouts, tokens, seconds."""
+"""What a run cost: rollouts, tokens and seconds of its training, from its log, and device-hours of all of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from typing import Any
 
 from lrpo_bench.results.collection import RunData
 from lrpo_bench.results.files import read_rows
+from lrpo_bench.results.schema import Manifest
+from lrpo_bench.results.verify import stage_of
 
-COSTS = {"rollouts": "training rollouts", "tokens": "training tokens", "seconds": "training seconds"}
+COSTS = {
+    "rollouts": "training rollouts",
+    "tokens": "training tokens",
+    "seconds": "training seconds",
+    "device_hours": "device-hours",
+}
+
+_STAGES = {"eval": ("before",), "train": ("train",), "run": ("before", "train", "after")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +47,38 @@ def device_of(runs: Iterable[RunData]) -> str:
     return "; ".join(dict.fromkeys(found))
 
 
+def device_hours(manifest: Manifest) -> float | None:
+    """Wall time of all stages times accelerators, or times one machine without; None where it is not known.
+
+    A stage's time is of its last attempt, so it is unknown of a run that was continued. An evaluation that was taken
+    over from a sibling cost nothing here.
+
+    Example:
+        >>> extra = {"stage": "eval", "seconds_before": 1800.0}
+        >>> device_hours(Manifest({}, "", hardware={"gpus": ["H200", "H200"]}, extra=extra))
+        1.0
+    """
+    shared = "before_shared" in manifest.extra
+    gpus = manifest.hardware.get("gpus")
+    # A cell that takes an evaluation over is begun by the sweep, and its own process counts as one continuation.
+    if gpus is None or len(manifest.resumed) > shared:
+        return None
+    trained = bool(manifest.extra.get("trained_languages"))
+    stages = _STAGES.get(stage_of(manifest) or "")
+    wanted = [name for name in stages or () if (name != "train" or trained) and not (name == "before" and shared)]
+    seconds = [_number(manifest.extra.get(f"seconds_{name}")) for name in wanted]
+    if stages is None or any(map(math.isnan, seconds)):
+        return None
+    return sum(seconds) * max(1, len(gpus)) / 3600
+
+
 def _cost_of(run: RunData) -> Mapping[str, float]:
-    if run.trained is None:
-        return dict.fromkeys(COSTS, 0.0)
+    hours = device_hours(run.manifest)
+    training = dict.fromkeys(("rollouts", "tokens", "seconds"), 0.0) if run.trained is None else _training_cost(run)
+    return {**training, "device_hours": math.nan if hours is None else hours}
+
+
+def _training_cost(run: RunData) -> Mapping[str, float]:
     steps = read_rows(run.path / "train.jsonl")
     train = run.manifest.config.get("train", {})
     per_step = train.get("questions_per_step", math.nan) * train.get("group_size", math.nan)

@@ -43,7 +43,7 @@ class Decomposition:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A question whose headline score crossed one half."""
+    """A question whose score crossed one half: of being right in the asked language, where that is known."""
 
     kind: Literal["gained", "lost"]
     cause: Literal["answer", "language", "both"]
@@ -73,13 +73,20 @@ def decompose(pairs: Sequence[Pair], trained: Iterable[str] | None) -> list[Deco
 
 
 def flips_of(pairs: Iterable[Pair]) -> list[Flip]:
-    """Questions gained and lost, in the order of the pairs; those unknown on either side are none."""
+    """Questions gained and lost, in the order of the pairs; those unknown on either side are none.
+
+    By the headline score; by right or wrong alone in a task where the language is nowhere the model's own choice or
+    known, such as multiple choice.
+    """
+    pairs = list(pairs)
+    by_headline = {old.task for old, new in pairs if None not in (old.score_in_language, new.score_in_language)}
     found = []
     for old, new in pairs:
-        was, now = old.score_in_language, new.score_in_language
+        in_language = old.task in by_headline
+        was, now = (r.score_in_language if in_language else r.score for r in (old, new))
         if was is None or now is None or (was >= 0.5) == (now >= 0.5):
             continue
-        answer, language = old.outcome != new.outcome, old.language_ok is not new.language_ok
+        answer, language = old.outcome != new.outcome, in_language and old.language_ok is not new.language_ok
         cause: Literal["answer", "language", "both"] = (
             "both" if answer and language else "language" if language else "answer"
         )

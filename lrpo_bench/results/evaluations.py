@@ -7,34 +7,28 @@ While it is being made it is `signature.json` and `responses.jsonl`. Finishing w
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lrpo_bench.errors import StorageError
 from lrpo_bench.evaluation.metrics import Metric
-from lrpo_bench.evaluation.records import (
-    FIELDS,
-    RECORD_VERSION,
-    RecordKey,
-    ResponseRecord,
-    record_from_json,
-    record_from_row,
-    record_to_json,
-    refuse_unknown_version,
-    sort_records,
-)
+from lrpo_bench.evaluation.records import RecordKey, ResponseRecord, record_to_json
 from lrpo_bench.results.files import (
     append_lines,
     drop_torn_line,
     first_difference,
     read_json,
-    read_lines,
     remove,
-    storage_errors,
-    write_bytes,
     write_json,
+)
+from lrpo_bench.results.responses import (
+    BATCH,
+    LoggedResponses,
+    StoredResponses,
+    key_digest,
+    to_parquet,
+    write_parquet,
 )
 from lrpo_bench.results.schema import Evaluation, Signature
 
@@ -45,7 +39,7 @@ class EvaluationWriter:
     """An evaluation being made, or continued.
 
     Attributes:
-        records: what is stored so far, in order of arrival.
+        records: what is stored so far, read from disk when it is looked at; in order of arrival.
     """
 
     def __init__(self, folder: Path, signature: Signature) -> None:
@@ -56,13 +50,15 @@ class EvaluationWriter:
         else:
             write_json(folder / SIGNATURE, signature.to_dict())
         self._finished = read_evaluation(folder)
+        self.records: Sequence[ResponseRecord]
         if self._finished is None:
             drop_torn_line(folder / JSONL)
-            self.records = _read_jsonl(folder / JSONL)
+            self._log = LoggedResponses(folder / JSONL)
+            self.records = self._log
         else:
-            self.records = list(self._finished.records)
+            self.records = self._finished.records
             remove([folder / JSONL])
-        self._keys = {record.key for record in self.records}
+        self._digests = {key_digest(record.key) for record in self.records}
 
     @property
     def is_complete(self) -> bool:
@@ -72,28 +68,29 @@ class EvaluationWriter:
     @property
     def done(self) -> frozenset[RecordKey]:
         """Keys of the stored records: what a second attempt need not generate again."""
-        return frozenset(self._keys)
+        return frozenset(record.key for record in self.records)
 
     def append(self, records: Iterable[ResponseRecord]) -> None:
         """Stores records; they survive a crash once this returns. A key that is already there is a bug and raises."""
         records = list(records)
-        keys = [record.key for record in records]
-        if self.is_complete or len(set(keys)) < len(keys) or self._keys.intersection(keys):
+        digests = {key_digest(record.key) for record in records}
+        if self.is_complete or len(digests) < len(records) or self._digests & digests:
             raise ValueError(f"{self.folder}: finished, or a record twice: skip the keys in `done`")
         append_lines(self.folder / JSONL, [record_to_json(record) for record in records])
-        self.records += records
-        self._keys.update(keys)
+        self._log.n_stored += len(records)
+        self._digests |= digests
 
     def finish(self, metrics: Sequence[Metric], trained_languages: Iterable[str] | None = None) -> Evaluation:
         """Closes the evaluation and returns it; finishing twice returns the first one."""
         if self._finished is None:
             trained = None if trained_languages is None else sorted(trained_languages)
-            write_bytes(self.folder / PARQUET, to_parquet(self.records))
+            write_parquet(self.folder / PARQUET, self.records)
             rows = [dataclasses.asdict(metric) for metric in metrics]
             write_json(self.folder / METRICS, {"trained_languages": trained, "metrics": rows})
             remove([self.folder / JSONL])
             self._finished = read_evaluation(self.folder)
             assert self._finished is not None, "metrics.json was just written"
+            self.records = self._finished.records
         return self._finished
 
 
@@ -107,53 +104,19 @@ def read_evaluation(folder: Path) -> Evaluation | None:
         trained = stored["trained_languages"]
     except (KeyError, TypeError) as error:
         raise StorageError(f"{folder / METRICS}: not the metrics of an evaluation ({error})") from None
+    responses = StoredResponses(folder / PARQUET)
     return Evaluation(
         signature=Signature.from_dict(read_json(folder / SIGNATURE), str(folder / SIGNATURE)),
-        records=tuple(read_parquet(folder / PARQUET)),
+        records=tuple(responses) if len(responses) <= BATCH else responses,
         metrics=metrics,
         trained_languages=None if trained is None else tuple(trained),
         label=folder.name,
     )
 
 
-def to_parquet(records: Iterable[ResponseRecord]) -> bytes:
-    """A Parquet file of records in the order of their keys; equal records give equal bytes.
-
-    Text that UTF-8 can not hold (lone surrogates) is replaced by U+FFFD here; the JSONL kept it.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [{name: _clean(getattr(record, name)) for name in FIELDS} for record in sort_records(records)]
-    kinds: dict[str, Any] = dict.fromkeys(FIELDS, pa.string())
-    kinds |= {"regions": pa.list_(pa.string()), "k": pa.int32(), "n_tokens": pa.int32(), "score": pa.float64()}
-    kinds |= dict.fromkeys(("prompt_truncated", "language_ok", "lines_ok", "words_ok"), pa.bool_())
-    kinds |= {"ranking": pa.list_(pa.int32())}
-    schema = pa.schema(list(kinds.items()), metadata={"record_version": str(RECORD_VERSION)})
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, compression="zstd")
-    return buffer.getvalue()
-
-
 def read_parquet(path: Path) -> list[ResponseRecord]:
     """The records of a Parquet file; unknown versions and columns are a `StorageError`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with storage_errors(path, "read"):
-        content = path.read_bytes()
-    try:
-        table = pq.read_table(io.BytesIO(content))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path}: not a Parquet file ({error}); restore it or delete the folder") from None
-    text = (table.schema.metadata or {}).get(b"record_version", b"").decode()
-    version = int(text) if text.isdecimal() else None
-    refuse_unknown_version(version, str(path))
-    return [record_from_row(row, version, f"{path} row {number}") for number, row in enumerate(table.to_pylist())]
-
-
-def _read_jsonl(path: Path) -> list[ResponseRecord]:
-    return [record_from_json(line, f"{path}:{number}") for number, line in enumerate(read_lines(path), 1)]
+    return list(StoredResponses(path))
 
 
 def _refuse_other_signature(folder: Path, signature: Signature) -> None:
@@ -167,5 +130,4 @@ def _refuse_other_signature(folder: Path, signature: Signature) -> None:
         )
 
 
-def _clean(value: Any) -> Any:
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
+__all__ = ["Evaluation", "EvaluationWriter", "read_evaluation", "read_parquet", "to_parquet"]

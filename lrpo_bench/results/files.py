@@ -15,10 +15,11 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lrpo_bench.errors import StorageError
 
+_BLOCK = 1 << 20
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
@@ -44,12 +45,19 @@ def storage_errors(path: Path, verb: str = "write") -> Iterator[None]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replaces a whole file, atomically and durably."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which replaces `path` when the block ends and is thrown away when it is left by an exception."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             Path(name).chmod(0o644)  # mkstemp makes it private; a result is to be read by others
@@ -120,12 +128,17 @@ def drop_torn_line(path: Path) -> int:
     if not path.exists():
         return 0
     with storage_errors(path), path.open("rb+") as file:
-        content = file.read()
-        keep = content.rfind(b"\n") + 1
-        if keep < len(content):
+        size = start = file.seek(0, os.SEEK_END)
+        keep = 0
+        while start and not keep:  # block by block from the end: a log may be larger than the memory
+            start = max(0, start - _BLOCK)
+            file.seek(start)
+            found = file.read(_BLOCK).rfind(b"\n")
+            keep = start + found + 1 if found >= 0 else 0
+        if keep < size:
             file.truncate(keep)
             os.fsync(file.fileno())
-        return len(content) - keep
+        return size - keep
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
     {"algorithm": "sha256", "files": {"before/metrics.json": "9f86...", "manifest.json": "60303..."}}
 
 It shows what was changed, cut or lost afterwards. It is no signature: whoever can write the folder can write it too.
-Pages, figures and checkpoints are made from the rest, or are thrown away, and are not in it.
+Pages, figures and checkpoints are made from the rest, or are thrown away, and are not in it. A run that was slimmed
+(`results.slim`) keeps the hashes of the files that went under `left_out`.
 """
 
 from __future__ import annotations
@@ -56,3 +57,11 @@ def read_hashes(folder: Path) -> Mapping[str, str] | None:
     if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
         raise StorageError(f"{path}: not the hashes of a run; restore it")
     return files
+
+
+def read_left_out(folder: Path) -> Mapping[str, str]:
+    """The hashes of files that `lrpo-bench slim` has left out, by name; none where nothing was."""
+    path = folder / HASHES
+    stored = read_json(path) if path.exists() else {}
+    found = stored.get("left_out", {}) if isinstance(stored, dict) else {}
+    return found if isinstance(found, dict) else {}

@@ -7,19 +7,18 @@ text only. Style is the report's, with a few lines more.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 from string import Template
 from typing import Any
-from urllib.parse import quote
 
 from lrpo_bench.languages import LANGUAGES
 from lrpo_bench.results.costs import COSTS
 from lrpo_bench.results.html import details, embed, escape, items, paragraph, table, tag
 from lrpo_bench.results.leaderboard_cells import CHANGE, MAIN, pass_metric
 from lrpo_bench.results.leaderboard_data import Cell, Leaderboard, Row, languages_of
+from lrpo_bench.results.leaderboard_runs import link_to, runs_section
 from lrpo_bench.results.seeds import SeedEstimate
 from lrpo_bench.results.sweep_summary import ALL_TASKS
 from lrpo_bench.results.words import metric_name, percent, points
@@ -27,7 +26,8 @@ from lrpo_bench.results.words import metric_name, percent, points
 LEGEND = (
     "Numbers are in percent with 95% intervals for new training seeds and new questions; with one seed, for new "
     "questions alone. A rank's interval counts the rows that are better, and that it is better than, beyond doubt "
-    "after Holm's correction; = marks rows that share their best place. Costs are means over seeds, with their range. "
+    "after Holm's correction; = marks rows that share their best place. Costs are means over seeds, with their range; device-hours are "
+    "wall time of training and evaluation times accelerators, or times one machine without. "
     "What was not run is missing, and no average is made over it."
 )
 _METRICS: Sequence[Mapping[str, Any]] = (
@@ -50,6 +50,7 @@ def render_page(board: Leaderboard, title: str, folder: Path) -> str:
         facts=_facts(board),
         static=_static(board),
         legend=escape(LEGEND),
+        runs=runs_section(board, folder),
         notes=_notes(board),
         data=embed("leaderboard-data", payload(board, folder)),
         version=escape(metadata.version("lrpo-bench")),
@@ -70,15 +71,6 @@ def payload(board: Leaderboard, folder: Path) -> dict[str, Any]:
         "rows": [_row(i, row, folder) for i, row in enumerate(board.rows)],
         "cells": [_cell(key, cell) for key, cell in board.cells.items()],
     }
-
-
-def link_to(run: Path, folder: Path) -> str | None:
-    """The relative address of a run's report, None where it has none."""
-    report = run / "report.html"
-    if not report.is_file():
-        return None
-    relative = Path(os.path.relpath(report.resolve(), folder.resolve())).as_posix()
-    return "./" + quote(relative)  # a name with a colon would be a scheme otherwise
 
 
 def _task(board: Leaderboard, task: str) -> dict[str, Any]:
@@ -149,14 +141,16 @@ def _number(estimate: SeedEstimate) -> dict[str, Any]:
 def _facts(board: Leaderboard) -> str:
     groups = board.collection.groups
     runs = sum(len(group.runs) for group in groups)
-    parts = [
-        f"{runs} complete runs",
-        f"{len({group.model for group in groups})} models",
-        f"{len({group.method for group in groups})} methods",
-        f"{len(board.collection.tasks)} tasks",
-        f"{sum(s.kind == 'language' for s in board.sets)} languages",
-    ]
-    parts += [f"{len(board.collection.missing)} runs missing"] if board.collection.missing else []
+    counts = {
+        "complete run": runs,
+        "model": len({group.model for group in groups}),
+        "method": len({group.method for group in groups}),
+        "task": len(board.collection.tasks),
+        "language": sum(s.kind == "language" for s in board.sets),
+    }
+    parts = [f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items()]
+    missing = len(board.collection.missing)
+    parts += [f"{missing} run{'' if missing == 1 else 's'} missing"] if missing else []
     return paragraph(" · ".join(parts), "facts")
 
 

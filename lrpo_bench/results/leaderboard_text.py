@@ -8,19 +8,19 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
 
-from lrpo_bench.results.costs import COSTS
+from lrpo_bench.results.costs import COSTS, Spread
 from lrpo_bench.results.leaderboard_cells import BEFORE, CHANGE, MAIN, METRICS, pass_metric
 from lrpo_bench.results.leaderboard_data import Cell, Leaderboard, Row
 from lrpo_bench.results.leaderboard_page import LEGEND
+from lrpo_bench.results.leaderboard_runs import link_to
 from lrpo_bench.results.seeds import SeedEstimate
 from lrpo_bench.results.sweep_summary import ALL_TASKS
 from lrpo_bench.results.words import metric_name, percent, points
 
 _COLUMNS = (
     "model method variant seeds task languages metric value ci95_low ci95_high n_seeds n_questions n_unscored "
-    "rank_best rank_worst rollouts tokens seconds missing"
+    "rank_best rank_worst rollouts tokens seconds device_hours missing"
 )
 
 
@@ -91,7 +91,7 @@ def _averages(board: Leaderboard, task: str) -> list[str]:
         cells = [str(cell.rank) if cell.rank else "—", _plain(row.model), _plain(row.name), str(seeds)]
         cells += [_share(board.cell(i, task, s.key)) for s in sets]
         cells += [_other(cell, metric) for metric in (CHANGE, "accuracy", "fidelity", "pass@k", "distinct_answers")]
-        cells += [f"{spread.mean:,.0f}" if (spread := row.costs.get(name)) else "unknown" for name in COSTS]
+        cells += [_amount(row.costs.get(name)) for name in COSTS]
         lines.append(_line(cells))
     return lines
 
@@ -144,12 +144,17 @@ def _runs(row: Row, folder: Path) -> list[str]:
     lines = []
     for run in row.group.runs if row.group else ():
         relative = Path(os.path.relpath(run.path.resolve(), folder.resolve())).as_posix()
-        link = f"[report](./{quote(relative)}/report.html)" if (run.path / "report.html").is_file() else "no report"
+        address = link_to(run.path, folder)
+        link = f"[report]({address})" if address else "no report"
         command = " ".join(run.manifest.command).replace("`", "'") or "(the command was not recorded)"
-        lines.append(f"- seed {run.seed}: {link}, `{command}`")
+        lines.append(f"- seed {run.seed}: {link}, `{command}`; again: `lrpo-bench reproduce {relative}`")
     for m in row.missing:
         lines.append(f"- seed {m.seed}: {m.status}{f', {_plain(m.reason)}' if m.reason else ''}")
     return lines
+
+
+def _amount(spread: Spread | None) -> str:
+    return "unknown" if spread is None else f"{spread.mean:,.0f}" if spread.mean >= 10 else f"{spread.mean:.2g}"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -130,6 +130,21 @@ def curve(rows: Sequence[Mapping[str, Any]], key: str) -> str | None:
         return _svg(figure, f"{key} by training step")
 
 
+def lines(steps: Sequence[float], series: Mapping[str, Sequence[float]], label: str, title: str) -> str:
+    """Several quantities over steps, told apart by their dashes too; the legend is in the order of their ends."""
+    with matplotlib.rc_context(_RC):
+        figure = Figure(figsize=(6.4, 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        for i, (name, values) in enumerate(sorted(series.items(), key=lambda item: -item[1][-1])):
+            style = ("-", "--", "-.", ":")[list(series).index(name) % 4]
+            axes.plot(steps, values, style, color=_PALETTE.split()[-1 - i], linewidth=1.6, label=name)
+        axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.6)
+        axes.set_xlabel("step")
+        axes.set_ylabel(label)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=2.5)
+        return _svg(figure, title)
+
+
 def file_name(text: str) -> str:
     """A text as part of a file name.
 
@@ -185,4 +200,4 @@ def _sortable(value: float) -> float:
     return -math.inf if math.isnan(value) else value
 
 
-__all__ = ["arm_series", "curve", "deltas", "file_name", "router"]
+__all__ = ["arm_series", "curve", "deltas", "file_name", "lines", "router"]

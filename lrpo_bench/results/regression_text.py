@@ -6,10 +6,10 @@ theirs stands behind a bar, control characters are shown as escapes, and `##[` i
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 
 from lrpo_bench.results.regression import Change, Decision, Regression
+from lrpo_bench.results.untrusted import visible
 
 SHOWN_QUESTIONS = 5
 _SHOWN_CHARACTERS = 500
@@ -111,19 +111,12 @@ def quoted(text: str) -> list[str]:
         ['a\\x1b[31m', '::error::b']
     """
     cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]} ... ({len(text)} characters)"
-    return [_visible(line).replace("##[", "## [") for line in cut.split("\n")]
-
-
-def _visible(line: str) -> str:
-    return "".join(
-        ch if unicodedata.category(ch) not in ("Cc", "Cs", "Zl", "Zp") else ch.encode("unicode_escape").decode()
-        for ch in line
-    )
+    return [visible(line).replace("##[", "## [") for line in cut.split("\n")]
 
 
 def _question(change: Change) -> Iterator[str]:
     record = change.before
-    yield f"  {_visible(record.sample_id)} ({record.rollout_lang}): {number(change.was)} -> {number(change.now)}"
+    yield f"  {visible(record.sample_id)} ({record.rollout_lang}): {number(change.was)} -> {number(change.now)}"
     for name, text in (
         ("question", record.question),
         ("expected", record.gold),

@@ -1,7 +1,9 @@
 """A run as one HTML file that opens from disk: what changed, in which languages, is it real, why, what is unknown.
 
 The page carries its own style, script and figures, and a policy that forbids it the network. The figures are written to
-`figures/` as well. Sections stand in `report_sections`, `report_averages` and `report_browsers`, sentences in `words`.
+`figures/` as well, and `report.md` says the same without them. Sections stand in `report_sections`, `report_router`,
+`report_averages` and `report_browsers`; those that both forms share in `report_setup`, `report_numbers`,
+`report_audits` and `report_checklist`; sentences in `words`.
 """
 
 from __future__ import annotations
@@ -11,14 +13,27 @@ from pathlib import Path
 from string import Template
 
 from lrpo_bench.errors import IncomparableResultsError
-from lrpo_bench.results import plots, report_averages, report_browsers, report_sections, words
+from lrpo_bench.results import (
+    plots,
+    report_audits,
+    report_averages,
+    report_browsers,
+    report_checklist,
+    report_numbers,
+    report_router,
+    report_sections,
+    report_setup,
+    words,
+)
 from lrpo_bench.results.compare import HEADLINE, Comparison, compare
 from lrpo_bench.results.files import write_bytes
 from lrpo_bench.results.html import escape, items, paragraph, tag
+from lrpo_bench.results.report_blocks import to_html
+from lrpo_bench.results.report_markdown import render_markdown
 from lrpo_bench.results.schema import Run
 from lrpo_bench.results.store import read_run
 
-REPORT = "report.html"
+REPORT, MARKDOWN = "report.html", "report.md"
 FIGURES = "figures"
 _CURVES = ("reward", "mean_reward", "reward_std", "kl", "loss", "entropy", "grad_norm", "completion_length")
 _NOT_CURVES = ("step", "epoch", "time", "timestamp", "wall_time_s")
@@ -26,7 +41,7 @@ _MAX_CURVES = 12
 
 
 def write_report(run: Path | str) -> Path:
-    """The path of `report.html`, written into a run folder with its figures; whatever the run lacks is said.
+    """The path of `report.html`, written into a run folder with `report.md` and figures; what the run lacks is said.
 
     Raises:
         StorageError: the folder is no run, or can not be written.
@@ -36,6 +51,7 @@ def write_report(run: Path | str) -> Path:
     figures = _figures(found, comparison)
     for name, svg in figures.items():
         write_bytes(found.path / FIGURES / f"{name}.svg", svg.encode())
+    write_bytes(found.path / MARKDOWN, render_markdown(found, comparison, refusal).encode("utf-8", "replace"))
     path = found.path / REPORT
     write_bytes(path, render(found, comparison, refusal, figures).encode("utf-8", "replace"))
     return path
@@ -43,20 +59,27 @@ def write_report(run: Path | str) -> Path:
 
 def render(run: Run, comparison: Comparison | None, refusal: str, figures: dict[str, str]) -> str:
     """The page as text."""
+    setup = report_setup.setup_sections(run)
     sections = [
         report_sections.status_banner(run.manifest, refusal),
         _lead(comparison),
+        to_html(setup[:1]),
         report_sections.per_language(comparison, figures),
+        to_html(report_numbers.single_evaluation(run)),
         report_sections.outcomes(run, comparison),
         report_sections.routing(run, figures),
+        report_router.regret(run, figures),
+        report_router.values(run),
         report_sections.training(figures),
+        to_html(report_audits.audit_sections(run)),
         report_averages.across_languages(comparison),
         report_averages.diversity(comparison),
         report_browsers.flips(comparison),
         report_browsers.rollouts(run.rollouts),
         tag("h2", "What was not measured"),
         items(words.not_measured(run, comparison)),
-        tag("h2", "How to reproduce"),
+        to_html([*setup[1:], report_checklist.section(run, comparison), report_setup.commands(run)]),
+        tag("h2", "How it was made"),
         report_sections.reproduce(run),
     ]
     page = Template(_template("report.html"))
@@ -100,6 +123,7 @@ def _figures(run: Run, comparison: Comparison | None) -> dict[str, str]:
         if comparison.find(HEADLINE, task=task):
             made[f"deltas-{plots.file_name(task)}"] = plots.deltas(comparison, task=task)
     made["router"] = plots.router(run.router)
+    made |= report_router.figures(run)
     keys = {key: None for row in run.train for key in row if key not in _NOT_CURVES}
     ordered = [*(key for key in _CURVES if key in keys), *(key for key in keys if key not in _CURVES)]
     curves = ((key, plots.curve(run.train, key)) for key in ordered)

@@ -134,7 +134,7 @@ def training(figures: Mapping[str, str]) -> str:
 
 
 def reproduce(run: Run) -> str:
-    """Command, state of the code, versions, hashes and configuration."""
+    """State of the code, versions, hashes and configuration."""
     m = run.manifest
     commit = m.git.get("commit")
     state = " with uncommitted changes" if m.git.get("dirty") else ""
@@ -148,7 +148,7 @@ def reproduce(run: Run) -> str:
         "packages": ", ".join(f"{name} {version}" for name, version in m.versions.items() if version),
         "finished": m.finished_at or "not yet",
     }
-    parts = [tag("pre", escape(" ".join(m.command) or "(the command was not recorded)")), definitions(pairs)]
+    parts = [definitions(pairs)]
     if m.resumed:
         parts.append(details(f"Continued {len(m.resumed)} times", tag("pre", escape(dumps(list(m.resumed), indent=1)))))
     parts.append(details("Configuration", tag("pre", escape(dumps(dict(m.config), indent=1)))))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -94,7 +94,8 @@ class Evaluation:
     """All judged responses of one model, and what they amount to."""
 
     signature: Signature
-    records: tuple[ResponseRecord, ...]
+    records: Sequence[ResponseRecord]
+    """Of a large evaluation, a view of its file: iterate it, and keep no more of it than you need."""
     metrics: tuple[Metric, ...] = ()
     trained_languages: tuple[str, ...] | None = None
     """Languages the run trained on; None where unknown, and then there are no averages over them."""

@@ -43,12 +43,13 @@ from lrpo_bench.results.files import (
     storage_errors,
     write_bytes,
 )
-from lrpo_bench.results.hashes import HASHES, write_hashes
+from lrpo_bench.results.hashes import HASHES, MODEL, write_hashes
 from lrpo_bench.results.lock import LOCK_NAME, FolderLock
 from lrpo_bench.results.schema import EVALUATIONS, LOGS, Evaluation, Manifest, Run, Signature, now
 
 MANIFEST = "manifest.json"
-_OWN = ("checkpoints", "figures", "report.html", HASHES, *EVALUATIONS, *(f"{name}.jsonl" for name in LOGS))
+_PAGES = ("figures", "report.html", "report.md")
+_OWN = ("checkpoints", MODEL, f"{MODEL}.tmp", *_PAGES, HASHES, *EVALUATIONS, *(f"{name}.jsonl" for name in LOGS))
 # A run fails with a message that is read in a terminal, so a traceback's worth of text is cut.
 _REASON_CHARACTERS = 500
 
@@ -108,7 +109,10 @@ class Store:
         seeds: Mapping[str, int] | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """Adds to the manifest; a hash or seed that was recorded with another value is a `StorageError`."""
+        """Adds to the manifest; a hash or seed that was recorded with another value is a `StorageError`.
+
+        A complete run that is added to (`run` after `train`) is running again, until `complete`.
+        """
         old = self.manifest
         changed: dict[str, dict[str, Any]] = {}
         for name, new in (("hashes", hashes or {}), ("seeds", seeds or {})):
@@ -121,7 +125,8 @@ class Store:
                     )
             changed[name] = {**recorded, **new}
         changed["extra"] = {**old.extra, **plain(extra or {})}
-        self._replace(**changed)
+        if any(getattr(old, name) != value for name, value in changed.items()):
+            self._replace(**changed, **({"status": "running", "finished_at": None} if self.is_complete else {}))
 
     def evaluation(self, name: str, signature: Signature) -> EvaluationWriter:
         """The evaluation `before` or `after`: new, half done, or finished."""
@@ -168,7 +173,7 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if kind is not None:
+            if kind is not None and not self.is_complete:  # what is complete stays so, whatever its reader does
                 self.fail(f"{kind.__name__}: {error}")
         except StorageError as second:
             if error is not None:  # the disk may be the very reason; the first error is the one to show

@@ -1,6 +1,7 @@
 """One evaluation as tables for the terminal: a row a language, averages below.
 
-A task has a table of accuracies, one of lines, words, translations and draws, and one of headroom.
+A task has a table of accuracies, one of where its responses fall (right answer, wrong language, ...), one of lines,
+words, translations and draws, and one of headroom.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lrpo_bench.evaluation.metrics import Metric
-from lrpo_bench.evaluation.observations import HEADLINE
+from lrpo_bench.evaluation.observations import HEADLINE, SHARE
 from lrpo_bench.results.schema import Evaluation
 
 if TYPE_CHECKING:
@@ -22,6 +23,18 @@ _COLUMNS = {
     "truncation_rate": "cut",
 }
 """Metrics that are shown, in this order; a column in which nothing is known is left out."""
+_CELL_COLUMNS = {
+    SHARE + "right_in_language": "right, in\nlanguage",
+    SHARE + "right_in_other_language": "right, in\nanother",
+    SHARE + "right_language_unknown": "right,\nin which?",
+    SHARE + "wrong_in_language": "wrong, in\nlanguage",
+    SHARE + "wrong_in_other_language": "wrong, in\nanother",
+    SHARE + "wrong_language_unknown": "wrong,\nin which?",
+    SHARE + "not_attempted": "no\nanswer",
+    SHARE + "truncated": "cut",
+    SHARE + "unscored": "not\njudged",
+}
+"""Every response falls in one of these; those that none falls in are left out."""
 _LINE_COLUMNS = {
     "lpr": "lines\n(LPR)",
     "wpr": "words\n(WPR)",
@@ -34,10 +47,17 @@ _HEADROOM_COLUMNS = {
     "headroom_routed": "right, asked for\nin the router's",
     "headroom_oracle": "right, asked for\nin the best one",
 }
+_VENDI_COLUMNS = {
+    "vendi": "said in one\nlanguage",
+    "vendi_within": "inside\nlanguages",
+    "vendi_between": "between\nlanguages",
+}
 _TABLES = (
     ("values in [0, 1] with 95% intervals", _COLUMNS),
+    ("where responses fall, as shares", _CELL_COLUMNS),
     ("lines and words, translations, draws", _LINE_COLUMNS),
     ("headroom, right in any language", _HEADROOM_COLUMNS),
+    ("different things that draws say (Vendi)", _VENDI_COLUMNS),
 )
 _WITH_INTERVAL = (HEADLINE, "accuracy", *_HEADROOM_COLUMNS)
 
@@ -53,6 +73,8 @@ def evaluation_tables(evaluation: Evaluation) -> list[Table]:
     for task in evaluation.signature.tasks:
         metrics = [m for m in evaluation.metrics if m.task == task]
         for title, columns in _TABLES:
+            if columns is _CELL_COLUMNS and evaluation.signature.tasks[task].kind == "choice":
+                continue  # the language of given options is nobody's choice
             if columns is _COLUMNS or any(m.value is not None for m in metrics if m.metric in columns):
                 tables.append(_table(f"{task}: {title}", metrics, columns))
     return tables
@@ -63,8 +85,9 @@ def _table(title: str, metrics: list[Metric], columns: Mapping[str, str]) -> Tab
     from rich.table import Table
 
     cells = {(m.language, m.metric): m for m in metrics}
-    # Nothing was cut: that needs no column.
-    known = {m.metric for m in metrics if m.value is not None and (m.value or m.metric != "truncation_rate")}
+    # Nothing was cut, or fell there: that needs no column.
+    hidden_at_0 = ("truncation_rate", *_CELL_COLUMNS)
+    known = {m.metric for m in metrics if m.value is not None and (m.value or m.metric not in hidden_at_0)}
     shown = [name for name in columns if name in known]
     counted = "accuracy" if columns is _COLUMNS else shown[0]
     table = Table(title=title, box=box.SIMPLE_HEAD)

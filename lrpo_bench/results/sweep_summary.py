@@ -156,7 +156,11 @@ def _notes(collection: Collection) -> list[str]:
 def write_summary(summary: SweepSummary, folder: Path) -> list[Path]:
     """Paths of `summary.json` and `summary.md`, written into a folder."""
     write_json(folder / JSON, to_dict(summary))
-    write_bytes(folder / MARKDOWN, to_markdown(summary).encode())
+    from lrpo_bench.results.study_table import study_markdown, study_tables
+
+    study = study_markdown(study_tables(summary))
+    at_a_glance = f"# Methods and models\n\n{study}\n" if study else ""
+    write_bytes(folder / MARKDOWN, (at_a_glance + to_markdown(summary)).encode())
     return [folder / JSON, folder / MARKDOWN]
 
 

@@ -6,8 +6,8 @@ Two kinds of evidence, which do not depend on each other::
     recomputed    metrics.json is what responses.parquet gives, the logs hold every step, the weights have their hash
 
 A folder from before `hashes.json` is checked by the second alone, and that is said. A model folder that was not
-published is said too, and is no failure. Nothing here guards against someone who changes a response and then makes
-everything else anew: only `reproduce` does.
+published, and what `lrpo-bench slim` has left out, is said too, and is no failure. Nothing here guards against someone
+who changes a response and then makes everything else anew: only `reproduce` does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lrpo_bench.evaluation.metrics import metrics_of
 from lrpo_bench.models.load import weights_hash
 from lrpo_bench.results.evaluations import METRICS, PARQUET, SIGNATURE, read_evaluation
 from lrpo_bench.results.files import first_difference, read_rows, storage_errors
-from lrpo_bench.results.hashes import HASHES, MODEL, file_hash, read_hashes, result_files
+from lrpo_bench.results.hashes import HASHES, MODEL, file_hash, read_hashes, read_left_out, result_files
 from lrpo_bench.results.schema import EVALUATIONS, LOGS, Evaluation, Manifest
 from lrpo_bench.results.store import MANIFEST, config_hash, read_manifest
 from lrpo_bench.results.verify_metrics import compare_metrics
@@ -121,11 +121,16 @@ def _required(path: Path, manifest: Manifest) -> Iterator[Check]:
         return
     names = [f"{name}/{file}" for name in _STAGES[stage] for file in _EVALUATION_FILES]
     names += [f"{name}.jsonl" for name in LOGS if _was_trained(manifest)]
-    missing = [name for name in names if not (path / name).is_file()]
+    left_out = read_left_out(path)
+    absent = [name for name in names if not (path / name).is_file()]
+    missing = [name for name in absent if name not in left_out]
     for name in missing:
         yield Check(name, "failed", "is missing")
+    for name in absent:
+        if name in left_out:
+            yield Check(name, "unchecked", f"was left out by `lrpo-bench slim`; its SHA-256 was {left_out[name]}")
     if not missing:
-        yield Check("files", "ok", f"all {len(names)} that `lrpo-bench {stage}` leaves")
+        yield Check("files", "ok", f"{len(names) - len(absent)} of {len(names)} that `lrpo-bench {stage}` leaves")
 
 
 def _was_trained(manifest: Manifest) -> bool:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lrpo_bench.evaluation.observations import GROUP, is_counted
+from lrpo_bench.evaluation.records import without_texts
 from lrpo_bench.evaluation.statistics import Estimate
 from lrpo_bench.results.compare import HEADLINE, Comparison, Difference
 from lrpo_bench.results.schema import Evaluation, Run
@@ -31,6 +32,9 @@ _NAMES = {
     "distinct_2": "Distinct bigrams",
     "distinct_2_ead": "Distinct bigrams, length-corrected (EAD)",
     "self_bleu": "Self-BLEU (lower is more diverse)",
+    "vendi": "Different things said a question (Vendi)",
+    "vendi_within": "Different things said inside a language (Vendi)",
+    "vendi_between": "How far languages say different things (Vendi)",
     "zero_advantage": "Groups of draws that teach nothing",
 }
 SETS = {"avg:all": "all languages", "avg:trained": "trained languages", "avg:heldout": "held-out languages"}
@@ -152,7 +156,7 @@ def not_measured(run: Run, comparison: Comparison | None) -> list[str]:
 
 
 def _unknowns(evaluation: Evaluation) -> list[str]:
-    records = [record for record in evaluation.records if is_counted(record)]
+    records = [record for record in without_texts(evaluation.records) if is_counted(record)]
     total, found = len(records), []
     unscored = Counter(record.reason or "no reason given" for record in records if record.score is None)
     if unscored:

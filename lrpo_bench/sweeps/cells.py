@@ -24,6 +24,7 @@ from lrpo_bench.results.schema import Manifest
 from lrpo_bench.results.store import MANIFEST, Store, read_manifest
 from lrpo_bench.sweeps.file import CONFIGS, Cell, Sweep, cell_values
 from lrpo_bench.training.methods import get_method
+from lrpo_bench.training.steps import training_steps
 
 Status = Literal["waiting", "stopped", "running", "elsewhere", "complete", "failed", "refused"]
 """`stopped`: half done, to be continued; `elsewhere`: another process writes it; `refused`: can not be made here."""
@@ -141,7 +142,7 @@ def progress_of(cell: Cell, n_responses: int) -> tuple[str, float]:
         ("before", lambda: _lines(cell.folder / "before" / "responses.jsonl"), n_responses, _evaluated(cell, "before")),
     ]
     if trains:
-        steps = cell.config.train.steps
+        steps = training_steps(cell.config.train, get_method(cell.config.train.method))
         stages.append(
             ("train", lambda: _lines(cell.folder / "train.jsonl"), steps, (cell.folder / "model").exists()),
         )

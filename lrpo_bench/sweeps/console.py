@@ -42,6 +42,8 @@ def sweep_command(arguments: argparse.Namespace) -> int:
             console.print(f"{row.status}: {row.cell.name}: {row.reason}", markup=False, highlight=False, soft_wrap=True)
     _print_hint(run.rows, console)
     _print_summary(sweep, run.rows, console)
+    if arguments.slim:
+        _slim(run.rows, console)
     return EXIT_FAILED_CELLS if any(row.status in ("failed", "refused") for row in run.rows) else 0
 
 
@@ -123,16 +125,25 @@ def _print_summary(sweep: Sweep, rows: Sequence[CellRow], console: Console) -> N
     if not any(row.status == "complete" for row in rows):
         return
     from lrpo_bench.results.leaderboard import write_leaderboard
+    from lrpo_bench.results.study_table import study_tables, study_terminal
     from lrpo_bench.results.sweep_summary import summary_tables, sweep_summary, write_summary
 
     summary = sweep_summary(sweep.out)
-    for table in summary_tables(summary):
+    for table in [*study_terminal(study_tables(summary)), *summary_tables(summary)]:
         console.print(table)
     for note in summary.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
     for path in write_summary(summary, sweep.out):
         sys.stdout.write(f"summary      {path}\n")
     sys.stdout.write(f"leaderboard  {write_leaderboard(sweep.out)[0]}\n")
+
+
+def _slim(rows: Sequence[CellRow], console: Console) -> None:
+    from lrpo_bench.results.slim import slim_run
+
+    found = [slim_run(row.cell.folder) for row in rows if row.status == "complete"]
+    before, after = (sum(sizes) / 1e6 for sizes in ([f.bytes_before for f in found], [f.bytes_after for f in found]))
+    console.print(f"{len(found)} cells slimmed: {before:.1f} MB to {after:.1f} MB", highlight=False)
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:

@@ -1,15 +1,19 @@
 """Where the cells of a sweep run: processes of this machine, or tasks of a Ray cluster.
 
 Every cell is a process of its own (`python -m lrpo_bench run --config CELL.yaml`), so that a crash, a leak or a
-library's global state ends with it. A cluster must share the file system that the sweep's folder lies on.
+library's global state ends with it. A cluster must share the file system that the sweep's folder lies on, and have
+lrpo-bench installed at the same place. Ray shows each cell the accelerators that it was given; one that declares none
+sees none, so that two cells never meet on a device by chance.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +22,8 @@ from typing import Any, Protocol
 from lrpo_bench.errors import ConfigError
 
 _STOP_S = 60.0  # a cell that is asked to stop may be writing a checkpoint
+_LOOK_S = 0.2
+_NO_GPUS = (("CUDA_VISIBLE_DEVICES", ""), ("HIP_VISIBLE_DEVICES", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,8 @@ class Job:
     log: str
     cwd: str
     threads: int
+    env: tuple[tuple[str, str], ...] = ()
+    """Variables that the process has beside those of whoever starts it."""
 
     def run(self) -> subprocess.Popen[bytes]:
         """The process, started; its output is appended to the log."""
@@ -38,7 +46,7 @@ class Job:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.cwd,
-                env={**os.environ, **_thread_limits(self.threads), "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **_thread_limits(self.threads), "PYTHONUNBUFFERED": "1", **dict(self.env)},
                 start_new_session=True,  # Ctrl-C reaches the sweep alone, which then interrupts each cell once
             )
 
@@ -97,7 +105,10 @@ class LocalEngine:
 
 
 class RayEngine:
-    """Jobs as tasks of a Ray cluster: the one at RAY_ADDRESS, one that was joined already, or a local one."""
+    """Jobs as tasks of a Ray cluster: the one at RAY_ADDRESS, one that was joined already, or a local one.
+
+    A local one is begun without a dashboard, and says nothing about its use to anyone.
+    """
 
     def __init__(self, cpus: int = 1, gpus: float = 0.0, workers: int | None = None) -> None:
         if cpus < 1 or gpus < 0:
@@ -106,7 +117,7 @@ class RayEngine:
             raise ConfigError(f"--workers must be at least 1, got {workers}")
         self._ray = _import_ray()
         if not self._ray.is_initialized():
-            self._ray.init(log_to_driver=False)
+            _join_or_begin(self._ray)
         have = self._ray.cluster_resources()
         fits = int(have.get("CPU", 0) // cpus)
         if gpus:
@@ -118,28 +129,33 @@ class RayEngine:
             )
         self.slots = min(fits, workers) if workers else fits
         self.threads = cpus
+        self._env = () if gpus else _NO_GPUS
         # A cell continues from its folder when the sweep is run again; a retry by Ray would hide the crash.
         self._task = self._ray.remote(_run_to_end).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
 
-    def start(self, job: Job) -> Any:
-        """A reference to the task's exit code."""
-        return self._task.remote(job)
+    def start(self, job: Job) -> tuple[Any, str]:
+        """A reference to the task's exit code, and the job's log."""
+        return self._task.remote(dataclasses.replace(job, env=(*job.env, *self._env))), job.log
 
-    def poll(self, handle: Any) -> int | None:
-        """The exit code, None while it runs; 1 where Ray lost the task (the cell's folder then says how far it was)."""
-        ready, _ = self._ray.wait([handle], timeout=0)
+    def poll(self, handle: tuple[Any, str]) -> int | None:
+        """The exit code, None while it runs; 1 where Ray lost the task, whose log then ends with Ray's reason."""
+        task, log = handle
+        ready, _ = self._ray.wait([task], timeout=0)
         if not ready:
             return None
         try:
-            return int(self._ray.get(handle))
-        except self._ray.exceptions.RayError:
+            return int(self._ray.get(task))
+        except self._ray.exceptions.RayError as error:
+            with Path(log).open("a", encoding="utf-8") as file:
+                file.write(f"\nRay lost the cell: {type(error).__name__}: {' '.join(str(error).split())}\n")
             return 1
 
-    def stop(self, handles: Sequence[Any]) -> None:
+    def stop(self, handles: Sequence[tuple[Any, str]]) -> None:
         """Cancels the tasks, which interrupts their cells' processes."""
-        for handle in handles:
-            self._ray.cancel(handle)
-        self._ray.wait(list(handles), num_returns=len(handles), timeout=_STOP_S)
+        tasks = [task for task, _ in handles]
+        for task in tasks:
+            self._ray.cancel(task)
+        self._ray.wait(tasks, num_returns=len(tasks), timeout=_STOP_S)
 
 
 def available_cores() -> int:
@@ -156,10 +172,26 @@ def _thread_limits(threads: int) -> dict[str, str]:
     return limits
 
 
-def _run_to_end(job: Job) -> int:
-    process = job.run()
+def _join_or_begin(ray: Any) -> None:
+    """Joins the cluster at RAY_ADDRESS, or begins a local one."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        return process.wait()
+        ray.init(log_to_driver=False, include_dashboard=False)
+    except ConnectionError as error:
+        where = os.environ.get("RAY_ADDRESS", "this machine")
+        raise ConfigError(f"no Ray cluster answers at {where}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _run_to_end(job: Job) -> int:
+    # Ray's workers block the interrupt that stops a cell, and a process begins with the mask of its parent's thread.
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    process = job.run()
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    try:
+        # Ray cancels by a flag that Python looks at between instructions: it would not end a wait for the process.
+        while (code := process.poll()) is None:
+            time.sleep(_LOOK_S)
+        return code
     except BaseException:  # a cancelled task: its cell must not outlive it
         _stop([process])
         raise

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from lrpo_bench.config import ModelConfig
+from lrpo_bench.evaluation.embedding_diversity import carried_over
 from lrpo_bench.evaluation.fidelity_rules import FIDELITY_VERSION, read_word_list
 from lrpo_bench.evaluation.metrics import metrics_of
 from lrpo_bench.language_id.registry import get_detector
@@ -167,4 +168,5 @@ def _take_over(
             },
         )
         writer.append(found.records)
-        writer.finish(found.metrics if same else metrics_of(found.records, trained), trained)
+        metrics = found.metrics if same else [*metrics_of(found.records, trained), *carried_over(found.metrics)]
+        writer.finish(metrics, trained)

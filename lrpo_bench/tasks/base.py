@@ -67,7 +67,9 @@ class Score:
     answer: str | None = None
     """The answer that was read from the response, in canonical form; None if there was none."""
     reason: str = ""
-    """Why a response is unscored or not attempted; empty otherwise."""
+    """Why a response is unscored or not attempted, or a judge's grade; empty otherwise."""
+    language_ok: bool | None = None
+    """Whether it is in the asked language, where the judgement says so; None leaves it to the language detector."""
 
     @classmethod
     def of(cls, correct: bool, answer: str | None) -> Score:
@@ -117,7 +119,15 @@ class Task(ABC):
         info: the declared metadata.
         variant: the prompt variant in use, one of `info.variants`.
         prompts: `prompts.toml`, as variant -> language -> template with `{question}` and the row's own fields.
+        verbatim: whether the task's text reaches the model as it is: no chat template, no language instruction, no
+            final newline. This is how base models are asked, and lm-eval's default.
+        parallel: whether languages share questions, and so source ids.
+        has_answers: whether there are right answers; without, every response is unscored, and only its language counts.
     """
+
+    verbatim: bool = False
+    parallel: bool = True
+    has_answers: bool = True
 
     def __init__(self, info: TaskInfo, prompts: Mapping[str, Mapping[str, str]], variant: str | None = None) -> None:
         """Keeps the declared data; reads nothing."""
@@ -140,6 +150,16 @@ class Task(ABC):
 
         The language it was asked for (`rollout_lang`) only says how to read it: number format, label words.
         """
+
+    def score_all(
+        self, samples: Sequence[Sample], completions: Sequence[str], rollout_langs: Sequence[str]
+    ) -> list[Score]:
+        """`score` of each response; a task that judges many at once (an LLM's grades) overrides it."""
+        return [self.score(*each) for each in zip(samples, completions, rollout_langs, strict=True)]
+
+    def stop(self, lang: str) -> tuple[str, ...]:
+        """Strings that end a response to a question in `lang`; the first one, and what follows, is no part of it."""
+        return ()
 
     def rows(self, lang: str, split: str) -> Iterator[Row] | None:
         """Rows that the task makes itself, or None to have them read from data (file, folder or hub)."""

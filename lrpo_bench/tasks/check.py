@@ -18,9 +18,9 @@ from pathlib import Path
 from lrpo_bench.errors import ConfigError, LrpoBenchError
 from lrpo_bench.tasks.base import TOPICS, Sample, Task, TaskInfo
 from lrpo_bench.tasks.datasource import DataSpec
+from lrpo_bench.tasks.judged import AnswerJudge, JudgedTask
 from lrpo_bench.tasks.registry import fixture_rows, load_task
 from lrpo_bench.tasks.task_info import read_task_info
-from lrpo_bench.tasks.traits import is_parallel
 
 _OWN_ROWS = 20  # of a task that makes its rows itself
 _SHOWN = 5  # problems of one check
@@ -57,6 +57,8 @@ def check_task(folder: Path) -> list[Check]:
         return [Check("the folder loads", (f"task.py: {_named(error)}",))]
     checks = [Check("metadata", tuple(_metadata_problems(info, folder)))]
     for task in tasks:
+        if isinstance(task, JudgedTask):
+            task.use_judge(_says(task.best_reply))
         checks += _check_variant(task)
     return checks
 
@@ -74,13 +76,20 @@ def report(checks: Sequence[Check]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _says(reply: str) -> AnswerJudge:
+    return lambda prompts: [reply] * len(prompts)
+
+
 def _check_variant(task: Task) -> list[Check]:
     rows, unread = _samples(task)
     samples = [sample for found in rows.values() for sample in found]
-    asked: dict[str, Callable[[Task, Sequence[Sample]], Iterator[str]]] = {
-        "prompts hold the question, and options differ": _prompt_problems,
+    graded: dict[str, Callable[[Task, Sequence[Sample]], Iterator[str]]] = {
         "the gold answer scores 1": _gold_problems,
         "an empty response scores 0": _empty_problems,
+    }
+    asked: dict[str, Callable[[Task, Sequence[Sample]], Iterator[str]]] = {
+        "prompts hold the question, and options differ": _prompt_problems,
+        **(graded if task.has_answers else {"nothing is scored": _scored_problems}),
         "ids are unique and begin with the task's name": _id_problems,
         "translations share source ids and answers": _parallel_problems,
     }
@@ -110,7 +119,7 @@ def _samples(task: Task) -> tuple[dict[str, list[Sample]], list[str]]:
                 found.append(task.sample(row, lang, index))
             except Exception as error:  # the task's own code, as above
                 unread.append(f"{lang} row {index}: {_named(error)}")
-    known = set(task.info.languages)
+    known = {lang for templates in task.prompts.values() for lang in templates}
     unread += [f"a row of rows.jsonl is in {row.get('lang')!r}" for row in shipped if row.get("lang") not in known]
     return samples, unread
 
@@ -133,7 +142,7 @@ def _prompt_problems(task: Task, samples: Sequence[Sample]) -> Iterator[str]:
     for sample in samples:
         if sample.lang not in task.prompt_languages():
             continue
-        if not sample.question.strip() or not sample.gold.strip():
+        if not sample.question.strip() or (task.has_answers and not sample.gold.strip()):
             yield f"{sample.id}: the question or the gold answer is empty"
             continue
         prompt = task.prompt(sample, sample.lang)
@@ -166,6 +175,13 @@ def _gold_problems(task: Task, samples: Sequence[Sample]) -> Iterator[str]:
                 yield f"{sample.id}: {_short(response)} scores {score.value} ({score.outcome}, read {score.answer!r})"
 
 
+def _scored_problems(task: Task, samples: Sequence[Sample]) -> Iterator[str]:
+    for sample in samples:
+        score = task.score(sample, sample.question, sample.lang)
+        if score.value is not None or not score.reason:
+            yield f"{sample.id}: a task without right answers scores {score.value}, reason {score.reason!r}"
+
+
 def _empty_problems(task: Task, samples: Sequence[Sample]) -> Iterator[str]:
     for sample in samples:
         for response in ("", " \n"):
@@ -196,12 +212,12 @@ def _parallel_problems(task: Task, samples: Sequence[Sample]) -> Iterator[str]:
         if len(set(found)) < len(found):
             yield f"{lang}: two samples have one source id"
     shared = len({name for found in sources.values() for name in found}) < sum(map(len, sources.values()))
-    if is_parallel(task) and len(sources) > 1 and not shared:
+    if task.parallel and len(sources) > 1 and not shared:
         yield "no two languages share a question; if the data is not parallel, say so: `parallel = False`"
-    if not is_parallel(task) and shared:
+    if not task.parallel and shared:
         yield "`parallel = False`, but two languages share a source id"
     comparable = all(sample.choices or sample.gold.isdecimal() for sample in samples)
-    if is_parallel(task) and comparable:
+    if task.parallel and comparable:
         yield from (
             f"{name}: translations differ in their answer, {sorted(g)}" for name, g in golds.items() if len(g) > 1
         )

@@ -8,9 +8,9 @@ which reads the most. They are asked verbatim, as lm-eval does unless told other
 a conversation that can be told a language, for chat models and for training. Where lm-eval looks for numbers,
 `corrected` reads the final number by our own rules and shows lm-eval's value where it differs.
 
-Departures: responses are decoded greedily whatever the task says; a response is cut at the task's stop strings when it
-is scored; questions of the training split are shown without worked examples, which come from that split. Tasks that
-score by anything but one response or the likeliest option are refused.
+Departures: responses are decoded greedily whatever the task says; a rollout, which a trainer does not stop at the
+task's stop strings, is cut there when it is scored; questions of the training split are shown without worked examples,
+which come from that split. Tasks that score by anything but one response or the likeliest option are refused.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import lm_eval
 from lm_eval.api.metrics import mean
 
 from lrpo_bench.errors import ConfigError, DataError, UnknownNameError
+from lrpo_bench.models.stopping import cut
 from lrpo_bench.tasks.base import Row, Sample, Score, Task, TaskInfo
 from lrpo_bench.tasks.datasource import DataSpec
 from lrpo_bench.tasks.extraction import read_final_number
@@ -43,11 +44,7 @@ _KINDS = {"generate_until": "generate", "multiple_choice": "choice"}
 
 
 class LmEvalTask(Task):
-    """One lm-eval task, or one a language.
-
-    Attributes:
-        verbatim: whether the prompt reaches the model without a chat template.
-    """
+    """One lm-eval task, or one a language."""
 
     def __init__(self, info: TaskInfo, definitions: Sequence[Definition], variant: str | None) -> None:
         """Keeps the definitions; reads no data."""
@@ -59,7 +56,7 @@ class LmEvalTask(Task):
         self.verbatim = not self.variant.endswith(INSTRUCTED)
 
     def stop(self, lang: str) -> tuple[str, ...]:
-        """Strings at which a response is cut before it is scored, lm-eval's `until`."""
+        """lm-eval's `until`."""
         until = (self._configs[lang].get("generation_kwargs") or {}).get("until") or []
         return tuple(filter(None, [until] if isinstance(until, str) else until))
 
@@ -135,15 +132,10 @@ class LmEvalTask(Task):
             return self._corrected(sample, completion, rollout_lang)
         return self._judged(sample, completion, self.variant.removesuffix(INSTRUCTED))
 
-    def _cut(self, completion: str, lang: str) -> str:
-        for term in self.stop(lang):
-            completion = completion.split(term)[0]
-        return completion
-
     def _judged(self, sample: Sample, completion: str, variant: str) -> Score:
         doc = json.loads(sample.extra["doc"])
         task, (metric, _, name) = self._task(sample.lang, doc), variant.partition(",")
-        completion = self._cut(completion, sample.lang)
+        completion, _ = cut(completion, self.stop(sample.lang))
         answer = task.filtered(doc, completion, name)
         with quiet():
             value = task.process_results(doc, [answer]).get(metric)
@@ -161,7 +153,7 @@ class LmEvalTask(Task):
             gold = Decimal(sample.gold.replace(",", ""))
         except InvalidOperation:
             return Score.unscored(f"the target {sample.gold[:40]!r} is not a number")
-        number = read_final_number(self._cut(completion, sample.lang), rollout_lang)
+        number = read_final_number(cut(completion, self.stop(sample.lang))[0], rollout_lang)
         note = f"lm-eval's {self.info.variants[0]} reads {theirs.answer!r}: {theirs.value}"
         if number is None:
             return Score(0.0, "not_attempted", None, f"no number; {note}" if theirs.value else "no number")

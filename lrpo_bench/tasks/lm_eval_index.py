@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -94,18 +94,28 @@ def _of_one_data_set(reference: str, files: dict[str, Path]) -> dict[str, Path]:
 def _language(reference: str, name: str, config: dict[str, Any], given: str) -> str:
     if given:
         return parse_language(given).code
-    metadata = config.get("metadata")
-    for key in ("language", "lang"):
-        if isinstance(metadata, dict) and metadata.get(key):
-            return parse_language(str(metadata[key])).code
-    parts = re.split(r"[_.-]", Path(name).stem)
-    # "mlqa_ar_en" names two languages, and which one the answer is in is not for us to guess
-    candidates = [str(config.get("dataset_name") or ""), "_".join(parts[-2:]), *parts[-2:]]
-    codes = {found.code for found in map(_parse, candidates) if found is not None}
+    codes = languages_named(name, config)
     if len(codes) != 1:
         said = f"says {', '.join(sorted(codes))}" if codes else "does not say it"
         raise ConfigError(f"which language is lm-eval task {name!r} in? Its name {said}; write {PREFIX}{name}@en or so")
     return codes.pop()
+
+
+def languages_named(name: str, config: Mapping[str, Any]) -> set[str]:
+    """Languages that a task's metadata names, or else its data set's name and its own; one where it is clear.
+
+    Example:
+        >>> languages_named("mgsm_direct_sw", {}), languages_named("hellaswag", {})
+        ({'sw'}, set())
+    """
+    metadata = config.get("metadata")
+    for key in ("language", "lang"):
+        if isinstance(metadata, dict) and metadata.get(key):
+            return {parse_language(str(metadata[key])).code}
+    parts = re.split(r"[_.-]", Path(name).stem)
+    # "mlqa_ar_en" names two languages, and which one the answer is in is not for us to guess
+    candidates = [str(config.get("dataset_name") or ""), "_".join(parts[-2:]), *parts[-2:]]
+    return {found.code for found in map(_parse, candidates) if found is not None}
 
 
 def _parse(spelling: str) -> Language | None:

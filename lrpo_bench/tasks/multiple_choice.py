@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lrpo_bench.errors import DataError
-from lrpo_bench.tasks.base import Row, Sample, Score, Task
+from lrpo_bench.tasks.base import Row, Sample, Score, Task, TaskInfo
 from lrpo_bench.tasks.labels import read_option_letter
 
 LETTERS = "ABCDEFGHIJ"
@@ -40,21 +40,19 @@ class MultipleChoiceTask(Task):
     """Scores an option chosen by likelihood, or the option letter that a response names.
 
     Attributes:
-        parallel: whether the same questions exist in every language; only then do languages share source ids.
         delimiter: what stands between a verbatim prompt and an option; lm-eval's `target_delimiter`.
     """
 
-    parallel = True
     delimiter = " "
+
+    def __init__(self, info: TaskInfo, prompts: Mapping[str, Mapping[str, str]], variant: str | None = None) -> None:
+        """Likelihoods are compared after the bare text, as lm-eval does by default."""
+        super().__init__(info, prompts, variant)
+        self.verbatim = self.kind == "choice"
 
     @abstractmethod
     def read(self, row: Row, where: str) -> Question:
         """The question of one data row; raises `DataError` that begins with `where` for a row that can not be used."""
-
-    @property
-    def verbatim(self) -> bool:
-        """Likelihoods are compared after the bare text, as lm-eval does by default."""
-        return self.kind == "choice"
 
     def sample(self, row: Row, lang: str, index: int) -> Sample:
         """The sample of one data row, its options lettered in the data's order."""

@@ -20,6 +20,8 @@ _WIDE_COMMA = re.compile(
 _FRACTION = re.compile(r"(?<=[0-9])\s?\\[dt]?frac\{([0-9]{1,9})\}\{([0-9]{1,9})\}")
 _BARE_FRACTION = re.compile(r"\\[dt]?frac\{([0-9]{1,9})\}\{([0-9]{1,9})\}")
 _LATEX = (("{,}", ","), ("\\,", " "), ("\\;", " "), ("\\ ", " "), ("\\!", ""), ("\\$", "$"), ("\\%", "%"))
+_TERMINAL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # colours and the like: their numbers are no answers
+_LINE_ENDS = "\t\n\v\f\r\x85"
 _SAME = {
     **dict.fromkeys("−﹣－", "-"),
     **dict.fromkeys("’ʼ＇‘", "'"),
@@ -30,6 +32,7 @@ _SAME = {
 
 def clean(text: str) -> str:
     """`text` in NFC, without invisible characters, with ASCII digits, spaces, minus signs and apostrophes."""
+    text = _TERMINAL.sub("", text)
     text = unicodedata.normalize("NFC", _limit_marks(_WIDE_COMMA.sub(",", text)))
     text = text.translate({ord(char): _plain(char) for char in set(text)})
     if "\\" in text or "{,}" in text:
@@ -57,6 +60,8 @@ def _plain(char: str) -> str | None:
         return _SAME[char]
     category = unicodedata.category(char)
     if category == "Cf":  # bidi marks, joiners, soft hyphens, byte order marks
+        return None
+    if category == "Cc" and char not in _LINE_ENDS:
         return None
     if category == "Zs":
         return " "

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from lrpo_bench.evaluation.judging import Judgement, judge
 from lrpo_bench.language_id.base import LanguageDetector
-from lrpo_bench.lrpo.rewards import GateConfig, RewardParts, language_gate
+from lrpo_bench.lrpo.rewards import GateConfig, RewardParts
 from lrpo_bench.tasks.base import Sample, Task
+from lrpo_bench.training.line_gate import gate_values
 
 Samples = Mapping[str, tuple[Task, Sample]]
 """All training samples by id, each with its task."""
@@ -91,13 +92,14 @@ class GatedReward(ABC):
         )
         assessed = self.assess(RolloutBatch(samples, texts, rollout_lang, self.judgements))
         qualities = assessed.pop(QUALITY)
+        gates = gate_values(texts, rollout_lang, self.judgements, self._detector, self._gate)
         self.parts = [
             RewardParts(
                 float(qualities[i]),
-                language_gate(judgement.detection, judgement.language_ok, self._gate),
+                gates[i],
                 {name: float(values[i]) for name, values in assessed.items()},
             )
-            for i, judgement in enumerate(self.judgements)
+            for i in range(len(texts))
         ]
         if log_metric is not None:
             for name, value in self.metrics().items():

@@ -13,7 +13,8 @@ import numpy as np
 from lrpo_bench.evaluation.judging import Judgement
 from lrpo_bench.lrpo.advantages import group_degeneracy
 from lrpo_bench.lrpo.rewards import RewardParts
-from lrpo_bench.lrpo.routing import Context, Route, Router
+from lrpo_bench.lrpo.routing import UNLABELLED, Context, Factor, Route, Router, cell_label
+from lrpo_bench.training.regret import RegretMeter
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +40,25 @@ class StepTelemetry:
 
 
 def step_telemetry(
-    rows: Sequence[RolloutRow], router: Router, step: int, group_size: int, n_prompts_truncated: int
+    rows: Sequence[RolloutRow],
+    router: Router,
+    step: int,
+    group_size: int,
+    n_prompts_truncated: int,
+    meter: RegretMeter | None = None,
 ) -> StepTelemetry:
-    """The rows of `step` (counted from 0), before the router learns from it."""
+    """The rows of `step` (counted from 0), before the router learns from it; without a meter there is no regret."""
     contexts = {row.sample_id: row.context for row in rows}
     probs = {name: router.probs(context, step) for name, context in contexts.items()}
     mean_probs = np.mean(list(probs.values()), axis=0)
+    regret = None if meter is None else meter.step(probs, [(row.sample_id, row.route.lang) for row in rows])
     summary = {
         "step": step + 1,
         "arms": dict(zip(router.arms, mean_probs.tolist(), strict=True)),
-        "contexts": _by_context(contexts, probs, router.arms),
+        "contexts": _by_context(contexts, probs, router),
         "entropy": _entropy(mean_probs),
+        "router_regret": None if regret is None else regret["router"],
+        "regret": regret,
         "sampled": dict(sorted(Counter(row.route.lang for row in rows).items())),
         "mean_reward": _mean([row.parts.reward for row in rows]),
         "reward_by_lang": _mean_by_lang(rows, lambda row: row.parts.reward),
@@ -59,11 +68,19 @@ def step_telemetry(
         "truncated": sum(row.truncated for row in rows),
         "prompts_truncated": n_prompts_truncated,
         "unscored": sum(math.isnan(row.parts.reward) for row in rows),
+        "unlabelled": sum(context.topic == UNLABELLED for context in contexts.values()),
     }
-    return StepTelemetry(summary, [_rollout(row, step) for row in rows])
+    return StepTelemetry(summary, [_rollout(row, step, router.factors) for row in rows])
 
 
-def _rollout(row: RolloutRow, step: int) -> dict[str, Any]:
+def with_resampled(telemetry: StepTelemetry, replaced: Sequence[RolloutRow], group_size: int) -> StepTelemetry:
+    """The same step with what it took to make it: groups that were replaced, or tried and not taken."""
+    causes = _degeneracy(replaced, group_size)
+    counts = {"groups": sum(causes.values()), "causes": causes, "rollouts": len(telemetry.rollouts) + len(replaced)}
+    return StepTelemetry({**telemetry.router, "resampled": counts}, telemetry.rollouts)
+
+
+def _rollout(row: RolloutRow, step: int, factors: Sequence[Factor]) -> dict[str, Any]:
     return {
         "step": step + 1,
         "sample_id": row.sample_id,
@@ -71,6 +88,7 @@ def _rollout(row: RolloutRow, step: int) -> dict[str, Any]:
         "rollout_lang": row.route.lang,
         "is_quota": row.route.is_quota,
         "propensity": row.route.propensity,
+        "cells": [cell_label(cell) for cell in row.context.cells_by(factors)],
         "detected_lang": row.judgement.detection.lang,
         "completion": row.completion,
         "answer": row.judgement.score.answer,
@@ -87,14 +105,15 @@ def _rollout(row: RolloutRow, step: int) -> dict[str, Any]:
 
 
 def _by_context(
-    contexts: Mapping[str, Context], probs: Mapping[str, np.ndarray], arms: Sequence[str]
+    contexts: Mapping[str, Context], probs: Mapping[str, np.ndarray], router: Router
 ) -> dict[str, dict[str, float]]:
     grouped: dict[str, list[np.ndarray]] = defaultdict(list)
     for name, context in contexts.items():
-        for topic, region in context.cells:
-            grouped[topic if region is None else f"{topic}|{region}"].append(probs[name])
+        for cell in context.cells_by(router.factors):
+            grouped[cell_label(cell)].append(probs[name])
     return {
-        cell: dict(zip(arms, np.mean(values, axis=0).tolist(), strict=True)) for cell, values in sorted(grouped.items())
+        cell: dict(zip(router.arms, np.mean(values, axis=0).tolist(), strict=True))
+        for cell, values in sorted(grouped.items())
     }
 
 

@@ -5,6 +5,7 @@ Some of its private hooks are overridden; `tests/test_trl_hooks.py` lists them a
 
 - `_generate_and_score_completions(inputs)`: rows of one step, groups contiguous, all data set columns present;
 - `_calculate_rewards(...)`: returns the rewards gathered over all ranks;
+- `_compute_loss(model, inputs)`, `_get_per_token_logps_and_entropies(...)`: the update without padding;
 - `_tokenize_prompts(prompts)`: prompts longer than `max_prompt_tokens` lose their beginning here;
 - `_generate_single_turn(...)`: in vLLM server mode TRL de-duplicates prompts by position, wrong for routed groups, so
   one completion per prompt is asked there;
@@ -17,8 +18,7 @@ order is fixed before training; a resumed run therefore equals an uninterrupted 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,18 +27,22 @@ import numpy as np
 import torch
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from trl import GRPOTrainer
 
-from lrpo_bench.errors import StorageError
+from lrpo_bench.errors import ConfigError
 from lrpo_bench.lrpo.routing import Context, Observation, Route, Router, route_group
 from lrpo_bench.models.base import Prompt
+from lrpo_bench.training.checkpoints import LRPO_STATE as LRPO_STATE
+from lrpo_bench.training.checkpoints import checkpoint_errors as checkpoint_errors
+from lrpo_bench.training.checkpoints import last_whole_checkpoint as last_whole_checkpoint
+from lrpo_bench.training.regret import RegretMeter
+from lrpo_bench.training.resampling import degenerate_groups, replace_rows, replacement_questions
 from lrpo_bench.training.rewards import GatedReward, completion_text
-from lrpo_bench.training.telemetry import RolloutRow, StepTelemetry, step_telemetry
-
-LRPO_STATE = "lrpo_state.json"
-"""Written last into a checkpoint: its presence says that the checkpoint is whole."""
-_WRITE_FAILED = ("I/O error", "file write failed", "unexpected pos", "inline_container")
+from lrpo_bench.training.rollouts import own_rollouts
+from lrpo_bench.training.scaling import whole_model
+from lrpo_bench.training.scoring_head import add_compact_head
+from lrpo_bench.training.telemetry import RolloutRow, StepTelemetry, step_telemetry, with_resampled
+from lrpo_bench.training.update import RANK_BUCKETS, StepTokens, policy_logps
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,13 @@ class Routing:
     """Router context of every training sample, by sample id."""
     prompt: Callable[[str, str], Prompt]
     """The conversation for (sample id, rollout language)."""
+    meter: RegretMeter | None = None
+    """Measures the router's regret, where the truth about the policy is known."""
 
 
 Sink = Callable[[StepTelemetry], None]
-AdvantageRule = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
-"""Advantages (N,) from the rewards and gates (N,) of a step, whose groups lie one after another."""
+AdvantageRule = Callable[[NDArray[np.float64], NDArray[np.float64], Sequence[str]], NDArray[np.float64]]
+"""Advantages (N,) from the rewards, gates and rollout languages (N,) of a step, whose groups lie one after another."""
 
 
 class LRPOTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -75,18 +81,33 @@ class LRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         sink: Sink | None = None,
         max_prompt_tokens: int | None = None,
         skip_zero_advantage: bool = False,
+        length_bucketed: bool = False,
+        own_generation: bool = False,
+        resample_tries: int = 0,
         **kwargs: Any,
     ) -> None:
         """Takes GRPOTrainer's arguments, and how to route; `sink` receives the telemetry of each step on rank 0.
 
-        `advantages` gives the advantages of a step from all its rewards and gates, in place of TRL's own.
-        `skip_zero_advantage` leaves rows with advantage 0 out of the update. That is exact where such a row's loss is 0
-        and the loss is normalised over all tokens of the step: `beta` 0 and loss type `dapo`. Elsewhere all rows stay,
-        and with several processes too: TRL gathers losses row by row, and the ranks would hold different numbers.
+        `advantages` gives the advantages of a step from all its rollouts, in place of TRL's own.
+        `length_bucketed` computes the update's log-probabilities without padding (`training.update`), and with it
+        `skip_zero_advantage` leaves out the rows with advantage 0 where their loss is 0: with `beta` 0.
+        `own_generation` decodes by `training.rollouts` instead of `generate`.
+        `resample_tries` is how often groups without advantages are replaced (`training.resampling`), in one process.
         """
         super().__init__(*args, reward_funcs=[reward], **kwargs)
-        is_exact = self.beta == 0.0 and self.loss_type == "dapo"
-        self._skip_zero_advantage = skip_zero_advantage and is_exact and self.accelerator.num_processes == 1
+        if resample_tries and self.accelerator.num_processes > 1:
+            raise ConfigError(
+                f"train.resample_degenerate works in one process, got {self.accelerator.num_processes}: groups may lie "
+                "across processes; set it to 0"
+            )
+        self._resample_tries = resample_tries
+        self._length_bucketed = length_bucketed
+        self._skip_zero_advantage = skip_zero_advantage and length_bucketed and self.beta == 0.0
+        self._moving: torch.Tensor | None = None
+        self._rollouts = own_rollouts(self) if own_generation else None
+        if length_bucketed:
+            for policy in filter(None, (self.model, self.ref_model)):
+                add_compact_head(whole_model(policy), self.temperature)
         self.routing = routing
         self.reward = reward
         self._sink = sink
@@ -100,7 +121,33 @@ class LRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             return super()._generate_and_score_completions(inputs)
         step, rank = self.state.global_step, self.accelerator.process_index
         torch.manual_seed(_step_seed(self.routing.seed, step, rank))
-        routes = self._route(inputs, step, first_row=rank * len(inputs))
+        output, rows = self._rollouts_of(inputs, step)
+        replaced: list[RolloutRow] = []
+        for attempt in range(1, self._resample_tries + 1):
+            groups = degenerate_groups([row.advantage for row in rows], self.num_generations)
+            asked = [row.sample_id for row in (*rows, *replaced)]
+            key = (self.routing.seed, step, attempt)
+            others = replacement_questions(list(self.routing.contexts), asked, len(groups), key)
+            if not others:
+                break
+            inputs = [{**inputs[0], "sample_id": name} for name in others for _ in range(self.num_generations)]
+            fresh, fresh_rows = self._rollouts_of(inputs, step)
+            poor = degenerate_groups([row.advantage for row in fresh_rows], self.num_generations)
+            good = [number for number in range(len(others)) if number not in poor]
+            into, out_of = (
+                [group * self.num_generations + i for group in chosen for i in range(self.num_generations)]
+                for chosen in (groups[: len(good)], good)
+            )
+            output = replace_rows(output, fresh, into, out_of)
+            for row, fresh_row in zip(into, out_of, strict=True):
+                rows[row], fresh_rows[fresh_row] = fresh_rows[fresh_row], rows[row]
+            replaced += fresh_rows
+        self._learn_and_report(rows, replaced, step)
+        return output
+
+    def _rollouts_of(self, inputs: Sequence[Mapping[str, Any]], step: int) -> tuple[dict[str, Any], list[RolloutRow]]:
+        """TRL's tensors for rows of the step, and what became of each of this rank's rollouts."""
+        routes = self._route(inputs, step, first_row=self.accelerator.process_index * len(inputs))
         rows = [
             {**row, "prompt": self._trl_prompt(self.routing.prompt(row["sample_id"], route.lang)),
              "rollout_lang": route.lang, "propensity": route.propensity}
@@ -108,9 +155,8 @@ class LRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         ]  # fmt: skip
         output = super()._generate_and_score_completions(rows)
         if self._advantage_rule is not None:
-            output["advantages"] = self._advantages(self._advantage_rule).to(output["advantages"])
-        self._learn_and_report(rows, routes, output["advantages"].tolist(), step)
-        return drop_zero_advantage(output, self.args.steps_per_generation) if self._skip_zero_advantage else output
+            output["advantages"] = self._advantages(self._advantage_rule, routes).to(output["advantages"])
+        return output, self._rollout_rows(rows, routes, output["advantages"].tolist())
 
     def _route(self, inputs: Sequence[Mapping[str, Any]], step: int, first_row: int) -> list[Route]:
         # A group may straddle two ranks: each routes the whole group (a pure function) and keeps its own rows.
@@ -129,12 +175,46 @@ class LRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             routes.append(group[(first_row + offset) % self.num_generations])
         return routes
 
-    def _advantages(self, rule: AdvantageRule) -> torch.Tensor:
+    def _advantages(self, rule: AdvantageRule, routes: Sequence[Route]) -> torch.Tensor:
         # A group may straddle two ranks: each computes those of the whole step and keeps its own rows.
-        local = [(part.reward, part.gate) for part in self.reward.parts]
-        gathered = np.array(gather_object(local), dtype=np.float64)  # (N over all ranks, 2)
+        local = [(part.reward, part.gate, route.lang) for part, route in zip(self.reward.parts, routes, strict=True)]
+        rewards, gates, languages = zip(*gather_object(local), strict=True)  # each (N over all ranks,)
         first = self.accelerator.process_index * len(local)
-        return torch.from_numpy(rule(gathered[:, 0], gathered[:, 1])[first : first + len(local)])
+        return torch.from_numpy(rule(np.array(rewards), np.array(gates), languages)[first : first + len(local)])
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        # With log-probabilities of another policy (vLLM) a row's ratio would overflow where its own are left out.
+        if self._skip_zero_advantage and "old_per_token_logps" not in inputs:
+            self._moving = inputs["advantages"] != 0
+        try:
+            return super()._compute_loss(model, inputs)
+        finally:
+            self._moving = None
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **extra: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        needs_trl = any(value is not None and value is not False for value in extra.values())  # images, experts' loss
+        if needs_trl or not self._length_bucketed:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **extra
+            )
+
+        def score(ids: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+            with self.accelerator.autocast():
+                output = model(input_ids=ids, labels=labels, fused_lm_head=True)
+            return output.log_probs, output.entropy if compute_entropy else None
+
+        n_passes = RANK_BUCKETS if self.accelerator.num_processes > 1 else None
+        batch = StepTokens(input_ids, attention_mask, logits_to_keep)
+        return *policy_logps(score, batch, self._moving, batch_size, n_passes), None
 
     def _trl_prompt(self, prompt: Prompt) -> Any:
         from lrpo_bench.models.prompting import render
@@ -151,6 +231,9 @@ class LRPOTrainer(GRPOTrainer):  # type: ignore[misc]
     def _generate_single_turn(
         self, prompt_ids: Any, images: Any, multimodal_fields: Any, num_generations: int, **kwargs: Any
     ) -> Any:
+        if self._rollouts is not None and images is None:
+            model = whole_model(self.accelerator.unwrap_model(self.model_wrapped))
+            return self._rollouts.sample(model, prompt_ids), None
         per_prompt = 1 if self.use_vllm else num_generations
         return super()._generate_single_turn(prompt_ids, images, multimodal_fields, per_prompt, **kwargs)
 
@@ -159,10 +242,10 @@ class LRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self._gathered_rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         return self._gathered_rewards
 
-    def _learn_and_report(
-        self, rows: Sequence[Mapping[str, Any]], routes: Sequence[Route], advantages: Sequence[float], step: int
-    ) -> None:
-        local = [
+    def _rollout_rows(
+        self, rows: Sequence[Mapping[str, Any]], routes: Sequence[Route], advantages: Sequence[float]
+    ) -> list[RolloutRow]:
+        return [
             RolloutRow(
                 sample_id=row["sample_id"],
                 context=self.routing.contexts[row["sample_id"]],
@@ -175,16 +258,26 @@ class LRPOTrainer(GRPOTrainer):  # type: ignore[misc]
             )
             for i, (row, route) in enumerate(zip(rows, routes, strict=True))
         ]
-        gathered: list[RolloutRow] = gather_object(local)  # every rank sees all rows, in global order
+
+    def _learn_and_report(self, rows: list[RolloutRow], replaced: list[RolloutRow], step: int) -> None:
+        gathered: list[RolloutRow] = gather_object(rows)  # every rank sees all rows, in global order
         if self._sink is not None and self.accelerator.is_main_process:
-            self._sink(
-                step_telemetry(gathered, self.routing.router, step, self.num_generations, self._n_prompts_truncated)
+            telemetry = step_telemetry(
+                gathered,
+                self.routing.router,
+                step,
+                self.num_generations,
+                self._n_prompts_truncated,
+                self.routing.meter,
             )
+            if self._resample_tries:
+                telemetry = with_resampled(telemetry, replaced, self.num_generations)
+            self._sink(telemetry)
         self._n_prompts_truncated = 0
         self.routing.router.observe(
             [
                 Observation(row.context, row.route.lang, row.parts.reward, row.route.propensity, row.route.is_quota)
-                for row in gathered
+                for row in (*gathered, *replaced)
             ],
             step,
         )
@@ -203,57 +296,6 @@ class LRPOTrainer(GRPOTrainer):  # type: ignore[misc]
         if checkpoint is not None:
             state = json.loads((Path(checkpoint) / LRPO_STATE).read_text(encoding="utf-8"))
             self.routing.router.load_state_dict(state["router"])
-
-
-def drop_zero_advantage(batch: dict[str, Any], n_chunks: int) -> dict[str, Any]:
-    """A step's tensors without the rows that move nothing, padding trimmed to what is left.
-
-    `num_items_in_batch` stays: it normalises by all tokens of the step. At least one row a micro-batch is kept, and
-    their number stays a multiple of `n_chunks`, since TRL cuts the step into equal micro-batches.
-
-    Args:
-        batch: TRL's output of one generation; per-row tensors have N rows, prompts padded left, completions right.
-        n_chunks: micro-batches that the step is cut into.
-    """
-    advantages = batch["advantages"]  # (N,)
-    moving = advantages != 0
-    n_kept = max(1, -(-int(moving.sum()) // n_chunks)) * n_chunks
-    rows = torch.argsort((~moving).int(), stable=True)[:n_kept].sort().values
-    kept = {
-        name: value[rows]
-        if isinstance(value, torch.Tensor) and value.dim() and len(value) == len(advantages)
-        else value
-        for name, value in batch.items()
-    }
-    prompt_width = int(kept["prompt_mask"].sum(dim=1).max())
-    completion_width = int(kept["completion_mask"].sum(dim=1).max())
-    for name, value in kept.items():
-        if name.startswith("prompt_"):
-            kept[name] = value[:, value.size(1) - prompt_width :]
-        elif isinstance(value, torch.Tensor) and value.dim() == 2:
-            kept[name] = value[:, :completion_width]
-    return kept
-
-
-@contextmanager
-def checkpoint_errors(folder: Path) -> Iterator[None]:
-    """A block in which a full disk is a one-line `StorageError`, whichever library writes the file."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch.save: RuntimeError, safetensors: its own
-        text = str(error)
-        if not isinstance(error, OSError) and not any(sign in text for sign in _WRITE_FAILED):
-            raise
-        raise StorageError(
-            f"can not write {folder}, the disk may be full ({text.splitlines()[0]}); earlier checkpoints are kept, "
-            "free some space and run the same command again to continue"
-        ) from error
-
-
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end, None if there is none."""
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{LRPO_STATE}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

@@ -144,7 +144,8 @@ def _build_into(folder: Path, profile: Profile, seed: int, progress: Progress | 
         encoder = SentenceEncoder.load(_save(encoder.model, tokenizer, folder / "encoder"))
     with _timed(seconds, "evaluation"):
         rng = stream(seed, "evaluation")
-        cells = measure_cells(policy.eval(), tokenizer, profile.evaluation, rng, progress)
+        asked = [kind for kind, share in profile.mixture.kinds.items() if share]  # what was never seen is not measured
+        cells = measure_cells(policy.eval(), tokenizer, profile.evaluation, rng, asked, progress)
         retrieval = retrieval_accuracy(encoder, RETRIEVAL_PROBLEMS, rng)
     evaluation = {
         "seed": seed,

@@ -42,6 +42,7 @@ PAIRS = (
 _SPLIT_ENDS: Mapping[Split, tuple[float, float]] = {"pretrain": (0, 0.6), "train": (0.6, 0.75), "test": (0.75, 1)}
 _SHAPES = (((0, 1), (1, 2)), ((0, 1), (0, 2)), ((0, 2), (1, 2)), ((0, 1),))
 """Which of three entities is said to be ahead of which: a chain, a fork, a join, one claim and a stranger."""
+_BETWEEN_CLAIMS = re.compile(rf"_(?=(?:in|{'|'.join(word for pair in PAIRS for word in pair)})\.)")  # "living_room"
 _SENTENCE_PARTS = re.compile(r"[.!?…。！？।,，、;；:：\n—–]|\s-\s")
 
 
@@ -96,17 +97,48 @@ class InferenceProblem:
         """The premises and the question, and the reference answer, in one language."""
         words, label = grammar(lang), self.label
         given = [_sentence(words["statement"].format(claim=_clause(claim, words, 0))) for claim in self.premises]
-        conclusion = self.conclusion()
-        reference = words[label].format(claim=_clause(conclusion, words, 0), clause=_clause(conclusion, words, -1))
         return WorldQuestion(
             source_id=self.source_id,
             kind="inference",
             regions=(),
             lang=lang,
             question=words["join"].join([*given, _sentence(_clause(self.question, words, 1))]),
-            reference=_sentence(reference),
+            reference=self._answered(lang, label, self.conclusion()),
             gold=label,
         )
+
+    def answered(self, lang: str, label: str) -> str:
+        """What an answer with that label, right or wrong, says in a language.
+
+        A wrong "no" states the converse of the question or, of a place, the first of the other rooms.
+        """
+        if label not in LABELS:
+            raise UnknownNameError("label", label, LABELS)
+        if label == self.label:
+            return self._answered(lang, label, self.conclusion())
+        claim = self.question
+        if label == "no":
+            rooms = [room for room in grammar("en")["rooms"] if room != claim.second]
+            place = claim.predicate == "in"
+            claim = Claim("in", claim.first, rooms[0]) if place else Claim(claim.predicate, claim.second, claim.first)
+        return self._answered(lang, label, claim)
+
+    @classmethod
+    def from_source_id(cls, source_id: str) -> InferenceProblem:
+        """The problem with that id.
+
+        Example:
+            >>> InferenceProblem.from_source_id("inference/older.rita.bruno_younger.rita.bruno").label
+            'no'
+        """
+        claims = _BETWEEN_CLAIMS.split(source_id.removeprefix("inference/"))
+        *premises, question = (Claim(*claim.split(".")) for claim in claims)
+        return cls(tuple(premises), question)
+
+    @staticmethod
+    def _answered(lang: str, label: str, claim: Claim) -> str:
+        words = grammar(lang)
+        return _sentence(words[label].format(claim=_clause(claim, words, 0), clause=_clause(claim, words, -1)))
 
     def _beyond(self, entity: str) -> set[str]:
         """All that the premises put behind `entity`, directly or through others; for `in`, all that it is in."""

@@ -10,7 +10,7 @@ whether it is written in the language asked for is not judged here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -24,7 +24,7 @@ from lrpo_bench.world import inference, reasoning, regional
 from lrpo_bench.world.corpus import chat_text, prompt_messages
 from lrpo_bench.world.facts import REGIONS
 from lrpo_bench.world.profile import EvaluationRecipe
-from lrpo_bench.world.questions import WORLD_LANGUAGES, Kind, Problem
+from lrpo_bench.world.questions import KINDS, WORLD_LANGUAGES, Kind, Problem
 
 GENERATION_BATCH = 192
 
@@ -58,9 +58,10 @@ def measure_cells(
     tokenizer: PreTrainedTokenizerFast,
     recipe: EvaluationRecipe,
     rng: np.random.Generator,
+    kinds: Collection[Kind] = KINDS,
     progress: Progress | None = None,
 ) -> list[Cell]:
-    """Accuracy of every cell, all pairs of languages included."""
+    """Accuracy of every cell of these kinds, all pairs of languages included."""
     bar = progress.add_task("evaluation", total=len(WORLD_LANGUAGES)) if progress else None
     cells: list[Cell] = []
     for rollout in WORLD_LANGUAGES:
@@ -69,17 +70,19 @@ def measure_cells(
             same = source == rollout
             n_problems = recipe.problems if same else recipe.cross_problems
             n_facts = recipe.facts if same else recipe.cross_facts
-            asked += [Asked(problem, source, rollout) for problem in _sample(n_problems, n_facts, rng)]
+            asked += [Asked(problem, source, rollout) for problem in _sample(kinds, n_problems, n_facts, rng)]
         cells += count_cells(asked, score_greedy(model, tokenizer, asked, recipe.max_completion_tokens))
         if progress and bar is not None:
             progress.update(bar, advance=1)
     return cells
 
 
-def _sample(n_problems: int, n_facts: int, rng: np.random.Generator) -> Iterator[Problem]:
-    yield from reasoning.problems(rng, n_problems, "test")
-    yield from inference.problems(rng, n_problems, "test")
-    for region in REGIONS:
+def _sample(kinds: Collection[Kind], n_problems: int, n_facts: int, rng: np.random.Generator) -> Iterator[Problem]:
+    if "reasoning" in kinds:
+        yield from reasoning.problems(rng, n_problems, "test")
+    if "inference" in kinds:
+        yield from inference.problems(rng, n_problems, "test")
+    for region in REGIONS if "regional" in kinds else ():
         facts = [problem for problem in regional.all_problems() if problem.fact.region == region]
         yield from (facts[i] for i in rng.permutation(len(facts))[:n_facts])
 

@@ -117,16 +117,40 @@ class ReasoningProblem:
 
     def render(self, lang: str) -> WorldQuestion:
         """The problem in one of `WORLD_LANGUAGES`; raises `UnknownNameError` for another."""
-        grammar = load_grammar(lang)
-        scene = Scene(
-            numbers={**dict(zip("abc", self.numbers, strict=False)), "r": self.answer},
-            persons=dict(zip("pq", self.persons, strict=False)),
-            noun=self.noun,
-            steps=self.steps,
-            native_digits=lang in SOMETIMES_NATIVE and self._writes_native_digits,
-        )
+        grammar, scene = load_grammar(lang), self._scene(lang, self.steps)
         question, reference = grammar.question(self.template, scene), grammar.reference(self.template, scene)
         return WorldQuestion(self.source_id, "reasoning", (), lang, question, reference, gold=f"{self.answer:f}")
+
+    def answered(self, lang: str, result: Decimal) -> str:
+        """The reference answer with another result of the last step: what a wrong answer says in a language."""
+        *before, (left, operator, right, _) = self.steps
+        scene = self._scene(lang, (*before, (left, operator, right, result)))
+        return load_grammar(lang).reference(self.template, scene)
+
+    @classmethod
+    def from_slug(cls, slug: str) -> ReasoningProblem:
+        """The problem with that slug; raises `UnknownNameError` for what no problem is called.
+
+        Example:
+            >>> ReasoningProblem.from_slug("buy-tom-apple-3-5").answer
+            Decimal('8')
+        """
+        name, *rest = slug.split("-")
+        if name not in TEMPLATES:
+            raise UnknownNameError("template of a word problem", name, TEMPLATES)
+        template = TEMPLATES[name]
+        persons, rest = tuple(rest[: template.persons]), rest[template.persons :]
+        noun, numbers = (rest[0], rest[1:]) if template.has_noun and rest else ("", rest)
+        return cls(name, persons, noun, tuple(map(Decimal, numbers)))
+
+    def _scene(self, lang: str, steps: tuple[Step, ...]) -> Scene:
+        return Scene(
+            numbers={**dict(zip("abc", self.numbers, strict=False)), "r": steps[-1][-1]},
+            persons=dict(zip("pq", self.persons, strict=False)),
+            noun=self.noun,
+            steps=steps,
+            native_digits=lang in SOMETIMES_NATIVE and self._writes_native_digits,
+        )
 
     @property
     def _writes_native_digits(self) -> bool:

@@ -62,6 +62,15 @@ class RegionalProblem:
             aliases=tuple(dict.fromkeys(others)),
         )
 
+    def answered(self, lang: str, name: str) -> str | None:
+        """What an answer that names `name`, in any language, says in `lang`; None for what is no answer's name."""
+        wanted = normalise(name)
+        for other in (self.fact, *load_facts()):
+            if other.relation == self.fact.relation and wanted in map(normalise, other.answer.values()):
+                subject, answer = self.fact.subject[lang], other.answer[lang]
+                return _sentence(templates(lang)[self.fact.relation][-1].format(subject=subject, answer=answer))
+        return None
+
 
 def problems(split: str) -> list[RegionalProblem]:
     """The problems of `train` or `test`, one a fact, phrased by a hash of the fact's id.

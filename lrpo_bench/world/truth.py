@@ -115,6 +115,8 @@ class Truth:
                 f"profile {self.profile.name!r} has no fit of accuracy on exposure; "
                 f'run "lrpo-bench world build --profile {self.profile.name} --out DIR" and load that folder'
             )
+        if kind not in self.fit:
+            return 0.0  # the profile's mixture leaves this kind out: the policy has never seen it
         features = exposure_features(self._table(kind, region), source_lang, rollout_lang)
         return float(1 / (1 + np.exp(-(np.array(self.fit[kind]) @ features))))
 
@@ -123,8 +125,9 @@ class Truth:
 
 
 def fit_accuracy(profile: Profile, cells: Sequence[Cell]) -> Fit:
-    """Logistic fits of accuracy on exposure, one for each kind, weighted by the cells' questions."""
-    return {kind: _logistic_fit(_expected_rows(profile, kind), [c for c in cells if c.kind == kind]) for kind in KINDS}
+    """Logistic fits of accuracy on exposure, one for each kind that was measured, weighted by the cells' questions."""
+    measured = {kind: [cell for cell in cells if cell.kind == kind] for kind in KINDS}
+    return {kind: _logistic_fit(_expected_rows(profile, kind), found) for kind, found in measured.items() if found}
 
 
 def exposure_features(rows: np.ndarray, source_lang: str, rollout_lang: str) -> np.ndarray:

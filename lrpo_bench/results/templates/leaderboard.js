@@ -2,7 +2,7 @@
 // Names, commands and reasons reach the page through textContent, never as markup.
 const DATA = JSON.parse(document.getElementById("leaderboard-data").textContent);
 const CELLS = new Map(DATA.cells.map((cell) => [`${cell.r}|${cell.t}|${cell.s}`, cell]));
-const COSTS = ["rollouts", "tokens", "seconds"];
+const COSTS = ["rollouts", "tokens", "device_hours"];
 const COLUMNS = [
   { key: "rank", label: "rank", up: true },
   { key: "model", label: "model", words: true, up: true },

@@ -1,0 +1,224 @@
+"""Accuracy of the language detectors by language and length of text, and their speed.
+
+    python benchmarks/detectors.py --data DIR             # writes results/benchmarks/detectors.md and .json
+    python benchmarks/detectors.py --data DIR --quick
+
+DIR holds `lid_sentences/sentences/CODE.txt`, one sentence a line (the lingua project's own test sentences, so they may
+favour lingua), and for the second table `language_confusion/outputs/*.csv`, answers of
+real models with the columns `completion`, `task` and `language` (the Language Confusion Benchmark's). Neither is
+redistributed here; only rates are stored.
+
+`langdetect.detect` is langdetect as its users call it: one text at a time, all of its languages. It is seeded, since it
+is random otherwise. The other three are this project's: cleaning, script rules and abstention in front of the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from measure import interleaved, machine, machine_line, median_ratio, table, write
+
+from lrpo_bench.language_id.base import Detection, LanguageDetector
+from lrpo_bench.language_id.registry import get_detector
+from lrpo_bench.language_id.segmentation import count_words
+
+PLAIN, NAMES = "langdetect.detect", ("lingua", "langdetect", "consensus")
+LENGTHS: Mapping[str, Callable[[str], str]] = {
+    "sentence": lambda text: text,
+    "half": lambda text: _beginning(text, 0.5),
+    "quarter": lambda text: _beginning(text, 0.25),
+    "two words": lambda text: _beginning(text, 2.0 / max(2.0, count_words(text))),
+}
+_PLAIN_CODES = {"zh-cn": "zh", "zh-tw": "zh", "no": "nb"}
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds lid_sentences")
+    parser.add_argument("--n", type=int, default=100, help="sentences a language (100)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of timing (3)")
+    parser.add_argument("--quick", action="store_true", help="20 sentences a language, one round")
+    parser.add_argument("--name", default="detectors", help="name of the files written")
+    arguments = parser.parse_args()
+    n, rounds = (20, 1) if arguments.quick else (arguments.n, arguments.rounds)
+    sentences = read_sentences(arguments.data / "lid_sentences" / "sentences", n)
+    detectors = {name: get_detector(name, sorted(sentences)) for name in NAMES}
+    values: dict[str, Any] = {
+        "n_per_language": n,
+        "accuracy": measure_accuracy(sentences, detectors),
+        "speed": measure_speed(sentences, detectors, rounds),
+        "confused": measure_confused(arguments.data / "language_confusion" / "outputs", detectors, n),
+        "known": {PLAIN: sorted(detectors["langdetect"].languages & sentences.keys())}
+        | {name: sorted(detector.languages & sentences.keys()) for name, detector in detectors.items()},
+        "machine": machine("lingua-language-detector", "langdetect", "numpy"),
+    }
+    write(arguments.name, markdown(values, sorted(sentences)), values)
+
+
+def read_sentences(folder: Path, n: int) -> dict[str, list[str]]:
+    """Sentences by language, evenly spaced over each file; our codes are the file names."""
+    found = {}
+    for path in sorted(folder.glob("*.txt")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        step = max(1, len(lines) // n)
+        found[path.stem] = [line.strip() for line in lines[::step][:n]]
+    if not found:
+        raise SystemExit(f"detectors: no CODE.txt files in {folder}; give --data the folder above lid_sentences")
+    return found
+
+
+def plain_langdetect(texts: Sequence[str]) -> list[str | None]:
+    """What `langdetect.detect` says of one text after another, by our codes; None where it raises."""
+    from langdetect import DetectorFactory, LangDetectException, detect
+
+    DetectorFactory.seed = 0
+    found: list[str | None] = []
+    for text in texts:
+        try:
+            code = detect(text)
+        except LangDetectException:
+            found.append(None)
+        else:
+            found.append(_PLAIN_CODES.get(code, code))
+    return found
+
+
+def measure_accuracy(
+    sentences: Mapping[str, Sequence[str]], detectors: Mapping[str, LanguageDetector]
+) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
+    """Counts of right, wrong and abstained by length, detector and language."""
+    found: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
+    for length, cut in LENGTHS.items():
+        langs = [lang for lang, texts in sentences.items() for _ in texts]
+        texts = [cut(text) for group in sentences.values() for text in group]
+        said = {PLAIN: plain_langdetect(texts)}
+        said |= {name: [d.lang for d in detector.detect(texts)] for name, detector in detectors.items()}
+        found[length] = {name: _counts(langs, answers) for name, answers in said.items()}
+    return found
+
+
+def _counts(langs: Sequence[str], answers: Sequence[str | None]) -> dict[str, dict[str, int]]:
+    counts = {lang: Counter({"right": 0, "wrong": 0, "abstained": 0}) for lang in langs}
+    for lang, answer in zip(langs, answers, strict=True):
+        counts[lang]["abstained" if answer is None else "right" if answer == lang else "wrong"] += 1
+    return {lang: dict(counter) for lang, counter in counts.items()}
+
+
+def measure_speed(
+    sentences: Mapping[str, Sequence[str]], detectors: Mapping[str, LanguageDetector], rounds: int
+) -> dict[str, Any]:
+    """Microseconds a text, and how many times faster than `langdetect.detect`, on whole sentences of all languages."""
+    texts = [text for group in sentences.values() for text in group[:50]]
+    ways: dict[str, Callable[[], object]] = {PLAIN: lambda: plain_langdetect(texts)}
+    for name, detector in detectors.items():
+        ways[name] = lambda detector=detector: detector.detect(texts)  # type: ignore[misc]
+    seconds = interleaved(ways, rounds)
+    return {
+        name: {
+            "us_per_text": statistics.median(times) / len(texts) * 1e6,
+            "times_faster": median_ratio(seconds[PLAIN], times),
+            "n_texts": len(texts),
+            "rounds": rounds,
+        }
+        for name, times in seconds.items()
+    }
+
+
+def measure_confused(folder: Path, detectors: Mapping[str, LanguageDetector], n: int) -> dict[str, Any]:
+    """Of real answers, by detector: how many are in the asked language, in another, or could not be told."""
+    asked, texts = [], []
+    counted: Counter[tuple[str, str]] = Counter()
+    for path in sorted(folder.glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["task"] == "monolingual" and counted[path.stem, row["language"]] < n:
+                    counted[path.stem, row["language"]] += 1
+                    asked.append(row["language"])
+                    texts.append(row["completion"])
+    if not texts:
+        return {}
+    said: dict[str, list[Detection]] = {name: detector.detect(texts) for name, detector in detectors.items()}
+    counts = {name: _counts(asked, [d.lang for d in found]) for name, found in said.items()}
+    both = [(a.lang, b.lang) for a, b in zip(said["lingua"], said["langdetect"], strict=True) if a.lang and b.lang]
+    return {"counts": counts, "both_claim": len(both), "differ": sum(a != b for a, b in both), "n": len(texts)}
+
+
+def markdown(values: Mapping[str, Any], langs: Sequence[str]) -> str:
+    """The page."""
+    accuracy, speed, known = values["accuracy"], values["speed"], values["known"]
+    names = (PLAIN, *NAMES)
+    overall = [
+        (
+            f"{name}, {length}",
+            *_shares(accuracy[length][name], langs),
+            *_shares(accuracy[length][name], known[name])[:1],
+        )
+        for length in LENGTHS
+        for name in names
+    ]
+    by_language = [
+        (lang, *(_right(accuracy[length][name][lang]) for length in ("sentence", "quarter") for name in names))
+        for lang in langs
+    ]
+    header = ["language", *(f"{name}{', quarter' if i else ''}" for i in range(2) for name in names)]
+    speeds = [(name, f"{row['us_per_text']:.0f}", f"{row['times_faster']:.1f}x") for name, row in speed.items()]
+    parts = [
+        "# Language detectors: accuracy and speed",
+        f"{values['n_per_language']} sentences of each of {len(langs)} languages, and their beginnings. Shares of all "
+        f"texts; a detector knows fewer languages than these: {', '.join(f'{k} {len(v)}' for k, v in known.items())}. "
+        "`langdetect.detect` is langdetect as it comes, one text at a time; the others are this project's.",
+        table(["detector, text", "right", "wrong", "abstained", "right, of languages it knows"], overall),
+        f"Speed on whole sentences, {speed[PLAIN]['n_texts']} texts at once, median of {speed[PLAIN]['rounds']}:",
+        table(["detector", "microseconds a text", "against langdetect.detect"], speeds),
+        "Share right by language:",
+        table(header, by_language),
+        *_confused(values["confused"]),
+        machine_line(values["machine"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _confused(found: Mapping[str, Any]) -> list[str]:
+    if not found:
+        return []
+    langs = sorted(found["counts"]["lingua"])
+    rows = [(lang, *(cell for name in NAMES for cell in _shares(found["counts"][name], [lang]))) for lang in langs]
+    rows.append(("all", *(cell for name in NAMES for cell in _shares(found["counts"][name], langs))))
+    header = ["asked", *(f"{name}: {what}" for name in NAMES for what in ("in it", "in another", "not told"))]
+    text = (
+        f"Real answers of a model with the wrong-language habit ({found['n']} monolingual answers of the Language "
+        f"Confusion Benchmark). There is no gold language here. Where lingua and langdetect both name a language "
+        f"({found['both_claim']}), they differ in {found['differ']}."
+    )
+    return [text, table(header, rows)]
+
+
+def _shares(counts: Mapping[str, Mapping[str, int]], langs: Sequence[str]) -> tuple[str, str, str]:
+    sums = Counter[str]()
+    for lang in langs:
+        sums.update(counts[lang])
+    total = sums.total() or 1
+    return (f"{sums['right'] / total:.3f}", f"{sums['wrong'] / total:.3f}", f"{sums['abstained'] / total:.3f}")
+
+
+def _right(counts: Mapping[str, int]) -> str:
+    return f"{counts['right'] / sum(counts.values()):.2f}"
+
+
+def _beginning(text: str, share: float) -> str:
+    """The first words, or characters where there are no spaces, that make up a share of the text."""
+    parts = text.split(" ")
+    if len(parts) < 4:
+        return text[: max(1, round(share * len(text)))]
+    return " ".join(parts[: max(1, round(share * len(parts)))])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""How time and memory of log-likelihoods grow with rows, options and prompt length; called by `eval_vs_lm_eval.py`.
+
+The embedded model, both tools, at the level where the model is asked: prompts and options in, log-likelihoods out. Each
+point is a process of its own, so that its memory is its own. Rows grow until a point would take longer than its share
+of the time limit; what is larger is extrapolated on the line through the two largest measured points, and labelled so.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from typing import Any
+
+from common import WORDS, peak_mib, run_child
+from measure import RESULTS, machine, machine_line, table, write
+
+CHUNK = 256
+LM_EVAL_BATCH = 64
+ROWS, OPTIONS, LENGTHS = (100, 1_000, 10_000, 100_000), (2, 4, 6, 8, 10), (32, 128, 512)
+Point = dict[str, Any]
+
+
+def measure_scaling(name: str, *, quick: bool) -> None:
+    """Measures, extrapolates, and writes table and plot."""
+    limit_s = 5.0 if quick else 60.0
+    options, lengths = (OPTIONS[::2], LENGTHS[:2]) if quick else (OPTIONS, LENGTHS)
+    n = 50 if quick else 200
+    points = [each for tool in ("lrpo-bench", "lm-eval") for each in _rows(tool, limit_s)]
+    for tool in ("lrpo-bench", "lm-eval"):
+        points += [_measured(tool, "options", n, count, 64) | {"x": count} for count in options]
+        points += [_measured(tool, "prompt words", n, 4, words) | {"x": words} for words in lengths]
+    values = {"points": points, "machine": machine("torch", "transformers", "lm-eval")}
+    write(name, _markdown(values, name), values)
+    _plot(points, name)
+
+
+def _rows(tool: str, limit_s: float) -> list[Point]:
+    """Points by number of rows, measured while they are expected to fit into the limit."""
+    points: list[Point] = []
+    for n in ROWS:
+        if len(points) < 2 or points[-1]["seconds"] * n / points[-1]["x"] <= limit_s:
+            points.append(_measured(tool, "rows", n, 3, 24) | {"x": n})
+        else:
+            before, last = [point for point in points if point["measured"]][-2:]
+            slope = (last["seconds"] - before["seconds"]) / (last["x"] - before["x"])
+            seconds = last["seconds"] + slope * (n - last["x"])
+            points.append(last | {"x": n, "seconds": seconds, "peak_mib": None, "measured": False})
+    return points
+
+
+def _measured(tool: str, varied: str, n: int, n_options: int, words: int) -> Point:
+    wanted = {"scaling": {"tool": tool, "n": n, "options": n_options, "words": words}}
+    found = run_child(__file__, [json.dumps(wanted)])
+    return {"tool": tool, "varied": varied, "measured": True, **found}
+
+
+def answer(tool: str, n: int, options: int, words: int) -> Point:
+    """The child's part: seconds, and MiB at the end and after loading."""
+    from lrpo_bench.models.load import ModelSpec, load_hf_model
+
+    model = load_hf_model(ModelSpec("embedded:default", device="cpu", batch_size=128))
+    loaded = peak_mib()
+    run = _ours if tool == "lrpo-bench" else _theirs
+    started = time.perf_counter()
+    run(model, n, options, words)
+    return {"seconds": time.perf_counter() - started, "peak_mib": peak_mib(), "loaded_mib": loaded}
+
+
+def _question(i: int, options: int, words: int) -> tuple[str, list[str]]:
+    rng = random.Random(i)
+    return " ".join(rng.choices(WORDS, k=words)), [" " + " ".join(rng.choices(WORDS, k=6)) for _ in range(options)]
+
+
+def _ours(model: Any, n: int, options: int, words: int) -> None:
+    for start in range(0, n, CHUNK):
+        asked = [_question(i, options, words) for i in range(start, min(n, start + CHUNK))]
+        prompts = [({"role": "verbatim", "content": text},) for text, _ in asked]
+        model.loglikelihood(prompts, [choices for _, choices in asked])
+
+
+def _theirs(model: Any, n: int, options: int, words: int) -> None:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    lm = HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=LM_EVAL_BATCH, device="cpu")
+    asked = [_question(i, options, words) for i in range(n)]
+    requests = [
+        Instance("loglikelihood", {}, (text, choice), i)
+        for i, (text, choices) in enumerate(asked)
+        for choice in choices
+    ]
+    lm.loglikelihood(requests, disable_tqdm=True)
+
+
+def _markdown(values: dict[str, Any], name: str) -> str:
+    rows = [
+        (
+            point["varied"], point["x"], point["tool"], f"{point['seconds']:.2f}",
+            "-" if point["peak_mib"] is None else f"{point['peak_mib']:.0f}",
+            "measured" if point["measured"] else "extrapolated",
+        )
+        for point in values["points"]
+    ]  # fmt: skip
+    return "\n\n".join(
+        (
+            "# How evaluation grows",
+            "Log-likelihoods of the embedded model. `rows`: 3 options after 24 words; `options` and `prompt words`: a "
+            "few hundred questions. Written by `python benchmarks/eval_vs_lm_eval.py --scaling`.",
+            table(("varied", "value", "tool", "seconds", "peak MiB", ""), rows),
+            f"![seconds]({name}.svg)",
+            machine_line(values["machine"]),
+        )
+    )
+
+
+def _plot(points: list[Point], name: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), constrained_layout=True)
+    for axis, varied in zip(axes, ("rows", "options", "prompt words"), strict=True):
+        for tool, color in (("lrpo-bench", "tab:blue"), ("lm-eval", "tab:orange")):
+            line = [point for point in points if point["varied"] == varied and point["tool"] == tool]
+            known = [point for point in line if point["measured"]]
+            axis.plot([p["x"] for p in line], [p["seconds"] for p in line], ":", color=color)
+            axis.plot([p["x"] for p in known], [p["seconds"] for p in known], "o-", color=color, label=tool)
+        axis.set_xlabel(varied)
+        axis.set_ylabel("seconds")
+    axes[0].set_xscale("log")
+    axes[0].set_yscale("log")
+    axes[0].legend(frameon=False)
+    figure.suptitle("Log-likelihoods of the embedded model; dotted: extrapolated", fontsize=10)
+    figure.savefig(RESULTS / f"{name}.svg")
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    import logging
+    import sys
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    print(json.dumps(answer(**json.loads(sys.argv[1])["scaling"])))

@@ -1,0 +1,303 @@
+"""The reward path of one of the paper's steps, ours against a restatement of the public implementation's.
+
+    python benchmarks/reward_vs_reference.py --data DIR    # DIR: one text file a language, line by line parallel
+    python benchmarks/reward_vs_reference.py --quick       # without DIR, rows that the embedded world writes itself
+
+A step is 256 questions x 8 rollouts. A question is a line of the corpus in a source language, its reference that line;
+a rollout is the same line, or another one, in the language it was asked for or, one time in ten, in another. Both ways
+judge the same texts with the same encoder and the same calibration table.
+
+- ours: `SimilarityReward` as training calls it, for the first step in which its references appear, and for the next
+  epoch's, when their vectors are known. lingua over the batch, distinct texts once, texts of like length together.
+- reference: what METHOD.md, section 7, says of the public code, restated by us and not run from it: every reference is
+  encoded again for each rollout, in the order of arrival, cut at 512 tokens; the language of one text after another by
+  `langdetect.detect`; the calibration looked up rollout by rollout. To be fair, its encoder works in batches of 32.
+
+How much faster ours is depends on the encoder: detection is the same for any, and encoding can gain at most its
+repeated references and padding. So the parts are given apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measure import machine, machine_line, median_ratio, table, write
+
+from lrpo_bench.calibration.corpus import read_corpus
+from lrpo_bench.calibration.pairs import PairSettings, all_samples, encode_lines
+from lrpo_bench.language_id.registry import get_detector
+from lrpo_bench.lrpo.calibration import CalibrationTable, Calibrator, EncoderIdentity, pair_key
+from lrpo_bench.lrpo.calibration_fit import fit_table
+from lrpo_bench.models.encoder import HFEncoder, cosines, load_encoder
+from lrpo_bench.tasks.base import Row, Sample, Score, Task, TaskInfo
+from lrpo_bench.training.reward_functions.similarity import SimilarityReward
+
+LANGUAGES = ("ar", "de", "en", "es", "fr", "hi", "ja", "ko", "ru", "sw", "zh")
+PLAIN_CODES = {"zh-cn": "zh", "zh-tw": "zh", "no": "nb"}
+REFERENCE_BATCH, REFERENCE_TOKENS = 32, 512
+PARTS = ("detection", "encoding", "rest")
+
+
+@dataclass(frozen=True)
+class Step:
+    """The rollouts of one step, in the order in which a trainer has them."""
+
+    samples: Sequence[Sample]
+    texts: Sequence[str]
+    langs: Sequence[str]
+
+
+class Open(Task):
+    """Open answers, which only similarity can judge."""
+
+    def sample(self, row: Row, lang: str, index: int) -> Sample:
+        """A line and its translation as question and reference."""
+        name = f"open/{lang}/{index}"
+        return Sample(name, f"open/{index}", lang, row["text"], row["text"], topic="chat", reference=row["text"])
+
+    def score(self, sample: Sample, completion: str, rollout_lang: str) -> Score:
+        """Nothing that can be verified."""
+        return Score(None, "unscored", None, "open answer")
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a folder of parallel text, CODE.txt; the world's own when absent")
+    parser.add_argument("--encoder", default="embedded:default", help="any Hugging Face encoder (embedded:default)")
+    parser.add_argument("--questions", type=int, default=256)
+    parser.add_argument("--group-size", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="32 questions, one round")
+    parser.add_argument("--name", default="reward_vs_reference", help="name of the files written")
+    arguments = parser.parse_args()
+    questions, rounds = (32, 1) if arguments.quick else (arguments.questions, arguments.rounds)
+    lines = read_lines(arguments.data)
+    encoder = load_encoder(arguments.encoder, device="cpu")
+    if not isinstance(encoder, HFEncoder):
+        raise SystemExit("reward_vs_reference: the encoder must be a Hugging Face one")
+    step = make_step(lines, questions, arguments.group_size)
+    values = measure(step, encoder, make_table(lines, encoder), rounds)
+    values |= {
+        "questions": questions,
+        "group_size": arguments.group_size,
+        "languages": sorted(lines),
+        "text": "world" if arguments.data is None else "corpus",
+        "encoder": {"name": arguments.encoder.rpartition("/")[2], "dimension": encoder.info.dimension},
+        "machine": machine("torch", "transformers", "lingua-language-detector", "langdetect"),
+    }
+    write(arguments.name, markdown(values), values)
+
+
+def read_lines(folder: Path | None) -> dict[str, tuple[str, ...]]:
+    """Parallel lines by language."""
+    if folder is None:
+        from lrpo_bench.calibration.world_corpus import embedded_corpus
+
+        corpus = embedded_corpus(400, 0, None)
+        return {lang: corpus.lines[lang] for lang in corpus.lines}
+    corpus = read_corpus(folder)
+    return {lang: corpus.lines[lang] for lang in LANGUAGES if lang in corpus.lines}
+
+
+def make_step(lines: dict[str, tuple[str, ...]], questions: int, group_size: int) -> Step:
+    """Rollouts by a fixed seed: two of a group in the source language, half of all the right line."""
+    rng = np.random.default_rng(0)
+    langs, n_lines = sorted(lines), len(next(iter(lines.values())))
+    task = Open(TaskInfo("open", "1", "Open answers", "generate", "chat", tuple(langs), "none", "none"), {})
+    samples, texts, asked = [], [], []
+    for number in range(questions):
+        source = langs[number % len(langs)]
+        sample = task.sample({"text": lines[source][number % n_lines]}, source, number % n_lines)
+        for k in range(group_size):
+            lang = source if k < 2 else langs[rng.integers(len(langs))]
+            written = lang if rng.random() > 0.1 else langs[rng.integers(len(langs))]
+            line = number % n_lines if rng.random() < 0.5 else int(rng.integers(n_lines))
+            samples.append(sample)
+            asked.append(lang)
+            texts.append(lines[written][line])
+    return Step(samples, texts, asked)
+
+
+def make_table(lines: dict[str, tuple[str, ...]], encoder: HFEncoder) -> CalibrationTable:
+    """A calibration table of the corpus, small: its size does not matter to the time."""
+    from lrpo_bench.calibration.corpus import ParallelCorpus
+
+    kept = {lang: found[:60] for lang, found in lines.items()}
+    settings = PairSettings(n=20, pool=60, audit=0)
+    corpus = ParallelCorpus(Path("lines"), kept, {}, tuple(sorted(kept)))
+    info = encoder.info
+    identity = EncoderIdentity(info.name, info.weights_hash, info.dimension)
+    encoded = encode_lines(corpus, list(range(60)), encoder)
+    return fit_table(all_samples(encoded, settings), identity)
+
+
+def measure(step: Step, encoder: HFEncoder, calibration: CalibrationTable, rounds: int) -> dict[str, Any]:
+    """Seconds of each part of each way by round, and whether the rewards agree."""
+    calibrator = Calibrator("mean", calibration, missing="global")
+    detector = get_detector("auto", sorted(set(step.langs)))
+    detector.detect(step.texts[:8])  # models are loaded once a process, not once a step
+    plain_langdetect(step.texts[:8])
+    seconds: dict[str, list[dict[str, float]]] = {"ours, first": [], "ours, next epoch": [], "reference": []}
+    ours: list[float | None] = []
+    theirs: list[float] = []
+    for _ in range(rounds):
+        task = Open(
+            TaskInfo("open", "1", "Open answers", "generate", "chat", tuple(sorted(set(step.langs))), "", ""), {}
+        )
+        samples = {sample.id: (task, sample) for sample in step.samples}
+        spent = Clock(detector, encoder)
+        reward = SimilarityReward(samples, spent, encoder=spent, calibrator=calibrator)  # type: ignore[arg-type]
+        for name in ("ours, first", "ours, next epoch"):
+            started = time.perf_counter()
+            ours = reward(step.texts, [sample.id for sample in step.samples], step.langs)
+            seconds[name].append(spent.parts(time.perf_counter() - started))
+        theirs, parts = reference_rewards(step, encoder, calibration)
+        seconds["reference"].append(parts)
+    both = np.array([math_nan(a) for a in ours]), np.array(theirs)
+    gates = (both[0] > 0) == (both[1] > 0)
+    return {
+        "seconds": seconds,
+        "ratio": {
+            name: {
+                part: median_ratio([r[part] for r in seconds["reference"]], [r[part] for r in rows])
+                for part in (*PARTS[:2], "total")
+            }
+            for name, rows in seconds.items()
+        },
+        "same_gate": float(gates.mean()),
+        "largest_difference_where_same_gate": float(np.abs(both[0] - both[1])[gates].max()),
+    }
+
+
+class Clock:
+    """Detector and encoder at once, that say how long they took."""
+
+    def __init__(self, detector: Any, encoder: HFEncoder) -> None:
+        self._detector, self._encoder = detector, encoder
+        self.languages, self.signature, self.info = detector.languages, detector.signature, encoder.info
+        self._spent = dict.fromkeys(PARTS, 0.0)
+
+    def detect(self, texts: Sequence[str]) -> Any:
+        """The detector's."""
+        return self._timed("detection", lambda: self._detector.detect(texts))
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        """The encoder's."""
+        return self._timed("encoding", lambda: self._encoder.encode(texts))
+
+    def parts(self, total: float) -> dict[str, float]:
+        """Seconds since the last call, by part, given the seconds of all."""
+        found = self._spent | {"total": total}
+        found["rest"] = total - found["detection"] - found["encoding"]
+        self._spent = dict.fromkeys(PARTS, 0.0)
+        return found
+
+    def _timed(self, part: str, work: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = work()
+        self._spent[part] += time.perf_counter() - started
+        return result
+
+
+def reference_rewards(
+    step: Step, encoder: HFEncoder, calibration: CalibrationTable
+) -> tuple[list[float], dict[str, float]]:
+    """Rewards as METHOD.md, section 7, describes the public code, and seconds by part."""
+    started = time.perf_counter()
+    found = plain_langdetect(step.texts)
+    detected = time.perf_counter()
+    half = REFERENCE_BATCH // 2
+    similarities: list[float] = []
+    for start in range(0, len(step.texts), half):
+        rows = slice(start, start + half)
+        references = [str(sample.reference) for sample in step.samples[rows]]
+        vectors = encode_padded(encoder, [*step.texts[rows], *references])
+        similarities += cosines(vectors[: len(references)], vectors[len(references) :]).tolist()
+    encoded = time.perf_counter()
+    rewards = []
+    for i, similarity in enumerate(similarities):
+        offset = calibration.mean(pair_key(step.langs[i], step.samples[i].lang)) - calibration.overall.mean
+        rewards.append(min(1.0, max(0.0, similarity - offset)) * (found[i] == step.langs[i]))
+    ended = time.perf_counter()
+    parts = {"detection": detected - started, "encoding": encoded - detected, "rest": ended - encoded}
+    return rewards, parts | {"total": ended - started}
+
+
+def encode_padded(encoder: HFEncoder, texts: Sequence[str]) -> np.ndarray:
+    """Mean-pooled vectors of length 1 of a batch as it comes, each text cut at 512 tokens."""
+    import torch
+
+    limit = min(REFERENCE_TOKENS, encoder.info.max_tokens)
+    batch = encoder.tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        hidden = encoder.model(**inputs).last_hidden_state.float()
+    mask = inputs["attention_mask"][:, :, None]
+    pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+    return torch.nn.functional.normalize(pooled, dim=1).numpy()
+
+
+def plain_langdetect(texts: Sequence[str]) -> list[str | None]:
+    """`langdetect.detect` of one text after another, seeded, by our codes; None where it raises."""
+    from langdetect import DetectorFactory, LangDetectException, detect
+
+    DetectorFactory.seed = 0
+    found: list[str | None] = []
+    for text in texts:
+        try:
+            code = detect(text)
+        except LangDetectException:
+            found.append(None)
+        else:
+            found.append(PLAIN_CODES.get(code, code))
+    return found
+
+
+def math_nan(value: float | None) -> float:
+    """NaN for None."""
+    return float("nan") if value is None else value
+
+
+def markdown(values: dict[str, Any]) -> str:
+    """The page."""
+    seconds, ratio, encoder = values["seconds"], values["ratio"], values["encoder"]
+    rows = [
+        (
+            name,
+            *(f"{statistics.median(r[part] for r in found):.3f}" for part in (*PARTS, "total")),
+            *(f"{ratio[name][part]:.1f}x" for part in (*PARTS[:2], "total")),
+        )
+        for name, found in seconds.items()
+    ]
+    header = ["way", *(f"{part}, s" for part in (*PARTS, "total")), "detection", "encoding", "whole path"]
+    n = values["questions"] * values["group_size"]
+    rounds = len(seconds["reference"])
+    text = "lines of a parallel corpus" if values["text"] == "corpus" else "lines that the embedded world writes"
+    return (
+        "\n\n".join(
+            [
+                "# The reward path of one step, against the public implementation's way",
+                f"{values['questions']} questions x {values['group_size']} rollouts = {n} texts in "
+                f"{len(values['languages'])} languages ({text}); encoder {encoder['name']} ({encoder['dimension']} "
+                f"dimensions). Medians of {rounds} rounds in turns; ratios are reference / ours, round by round.",
+                table(header, rows),
+                f"Both gates agree on {values['same_gate']:.1%} of the rollouts (the detectors differ on the rest); "
+                f"where they do, rewards differ by at most {values['largest_difference_where_same_gate']:.1e}.",
+                "The reference is restated from METHOD.md, section 7, and not run from the public code.",
+                machine_line(values["machine"]),
+            ]
+        )
+        + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

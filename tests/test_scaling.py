@@ -1,0 +1,100 @@
+"""LoRA and checkpointed activations in short trainings; other settings as arguments, since nothing here runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+from test_trainer import make_job, same_weights, train  # noqa: F401
+from test_update import assert_same_weights
+
+from lrpo_bench.config import parse_config
+from lrpo_bench.errors import ConfigError
+from lrpo_bench.models.load import ModelSpec, load_hf_model
+from lrpo_bench.scale_config import ScaleConfig
+from lrpo_bench.training import scaling
+from lrpo_bench.training.run import train_policy
+
+needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs the extra peft")
+LORA = {"scale": {"lora": {"rank": 4, "alpha": 8}}}
+
+
+def trained(job):
+    return load_hf_model(ModelSpec(str(job.folder / "model"), device="cpu")).model.state_dict()
+
+
+@needs_peft
+@pytest.mark.parametrize("kl_beta", [0.0, 0.1])
+def test_lora_trains_linear_layers_and_saves_a_whole_model(make_job, tiny_model_folder, kl_beta):  # noqa: F811
+    """The update without padding gives TRL's weights here too; embeddings and norms stay as they were."""
+    common = {"steps": 2, "save_every": 100, "learning_rate": 1e-2, "kl_beta": kl_beta, **LORA}
+    ours, theirs = make_job("a", **common), make_job("b", length_bucketed=False, **common)
+    for job in (ours, theirs):
+        train(job, tiny_model_folder)
+    assert not list((ours.folder / "model").glob("adapter*"))
+    before = load_hf_model(ModelSpec(str(tiny_model_folder), device="cpu")).model.state_dict()
+    found, expected = trained(ours), trained(theirs)
+    changed = {name for name in before if not torch.equal(before[name], found[name])}
+    assert changed and all("_proj" in name for name in changed)
+    for name in found:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=2e-4)
+
+
+@needs_peft
+def test_lora_resumes_exactly(make_job, tiny_model_folder):  # noqa: F811
+    from transformers import TrainerCallback
+
+    class Crash(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == 3:
+                raise RuntimeError("crash")
+
+    whole, job = make_job("whole", **LORA), make_job("resumed", **LORA)
+    train(whole, tiny_model_folder)
+    loaded = load_hf_model(ModelSpec(str(tiny_model_folder), device="cpu"))
+    with pytest.raises(RuntimeError, match="crash"):
+        train_policy(job, loaded.model, loaded.tokenizer, None, [Crash()])
+    train(job, tiny_model_folder)
+    a, b = trained(whole), trained(job)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_checkpointed_activations_change_nothing(make_job, tiny_model_folder):  # noqa: F811
+    common = {"steps": 2, "save_every": 100, "learning_rate": 1e-3, "generation": "loop"}
+    plain, _ = train(make_job("a", **common), tiny_model_folder)
+    less, _ = train(make_job("b", scale={"gradient_checkpointing": True}, **common), tiny_model_folder)
+    assert_same_weights(plain, less, atol=1e-6)
+
+
+def test_vllm_and_trackers_become_trls_arguments(monkeypatch):
+    monkeypatch.setattr(scaling, "_is_installed", lambda _: True)
+    colocate = ScaleConfig.model_validate({"vllm": {"mode": "colocate", "tensor_parallel": 2}, "report_to": ["wandb"]})
+    assert scaling.scale_arguments(colocate) == {
+        "activation_checkpointing": False, "report_to": ["wandb"], "use_vllm": True, "vllm_mode": "colocate",
+        "vllm_gpu_memory_utilization": 0.3, "vllm_tensor_parallel_size": 2,
+    }  # fmt: skip
+    server = ScaleConfig.model_validate({"vllm": {"mode": "server", "server_url": "http://127.0.0.1:8000"}})
+    assert scaling.scale_arguments(server) == {
+        "activation_checkpointing": False, "report_to": "none", "use_vllm": True, "vllm_mode": "server",
+        "vllm_server_base_url": "http://127.0.0.1:8000",
+    }  # fmt: skip
+    from trl import GRPOConfig
+
+    for arguments in (scaling.scale_arguments(colocate), scaling.scale_arguments(server)):
+        assert set(arguments) <= set(GRPOConfig.__dataclass_fields__)
+
+
+def test_a_missing_package_is_one_line(monkeypatch):
+    monkeypatch.setattr(scaling, "_is_installed", lambda _: False)
+    with pytest.raises(ConfigError, match=r"report_to trackio needs the package trackio.*pip install trackio"):
+        scaling.scale_arguments(ScaleConfig(report_to=("trackio",)))
+    with pytest.raises(ConfigError, match=r"vllm.mode colocate needs .*lrpo-bench\[vllm\]"):
+        scaling.scale_arguments(ScaleConfig.model_validate({"vllm": {"mode": "colocate"}}))
+    with pytest.raises(ConfigError, match=r"lora.rank 4 needs .*lrpo-bench\[peft\]"):
+        scaling.peft_config(ScaleConfig.model_validate(LORA["scale"]).lora)
+
+
+def test_a_server_needs_its_address():
+    with pytest.raises(ConfigError, match="server_url goes with mode server"):
+        parse_config({"tasks": ["parity"], "train": {"scale": {"vllm": {"mode": "server"}}}})
