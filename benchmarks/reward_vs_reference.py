@@ -143,7 +143,7 @@ def measure(step: Step, encoder: HFEncoder, calibration: CalibrationTable, round
     """Seconds of each part of each way by round, and whether the rewards agree."""
     calibrator = Calibrator("mean", calibration, missing="global")
     detector = get_detector("auto", sorted(set(step.langs)))
-    detector.detect(step.texts[:8])  # models are loaded once a process, not once a step
+    detector.detect(step.texts)  # a language's models are loaded when it first occurs, once a process and not a step
     plain_langdetect(step.texts[:8])
     seconds: dict[str, list[dict[str, float]]] = {"ours, first": [], "ours, next epoch": [], "reference": []}
     ours: list[float | None] = []

@@ -88,11 +88,11 @@ class EvalConfig(Section):
     max_completion_tokens: int | None = Field(default=None, ge=1)
     """The task's own limit when absent."""
     detector: str = "auto"
-    """Language detector: `auto` (lingua), `lingua`, `langdetect`, or `consensus`, which abstains where these disagree."""
+    """Language detector: `auto` (lingua), `lingua`, `langdetect`, or `consensus`, abstaining where they disagree."""
     word_list: Path | None = None
     """English words, one a line, for the word pass rate (WPR); without a list it is not measured."""
     diversity_encoder: str | None = None
-    """Encoder for Vendi scores of draws: `embedded:PROFILE`, a folder or a hub id; they are not measured when absent."""
+    """Encoder for Vendi scores of draws: `embedded:PROFILE`, a folder or a hub id; not measured when absent."""
     headroom: bool = False
     """Ask for each answer in every other evaluated language too: as many greedy responses again per language."""
     chunk_size: int = Field(default=256, ge=1)

@@ -313,7 +313,7 @@ def _train(session: Session, detector: LanguageDetector) -> None:
     steps = training_steps(job.config.train, get_method(job.config.train.method), len(samples))
     with session.reporter.progress(f"train {session.config.train.method}", steps) as advance:
         advance(done)
-        log = TrainingLog(store, samples | parallel_by_id(job), advance)
+        log = TrainingLog(store, {**samples, **parallel_by_id(job)}, advance)
         folder = train_policy(job, hf_model.model, tokenizer, log.sink, [log.callback()])  # type: ignore[attr-defined]
     store.update(
         hashes={"weights_after": weights_hash(str(folder), hf_model.model)},  # type: ignore[attr-defined]

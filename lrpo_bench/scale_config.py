@@ -26,7 +26,8 @@ class LoraSettings(Section):
 
     rank: int = Field(default=0, ge=0)
     """Rank of the adapters; 0 trains all weights."""
-    alpha: float = Field(default=32.0, gt=0)
+    alpha: int = Field(default=32, ge=1)
+    """Adapters are scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     """Names of the modules that get adapters, or all linear ones but the head."""

@@ -9,13 +9,20 @@ from pathlib import Path
 from conftest import LANGS, ParityTask, WordDetector
 from test_trainer import settings, train
 
-from lrpo_bench.tasks.base import TaskInfo
+from lrpo_bench.tasks.base import Score, TaskInfo
 from lrpo_bench.training.run import TrainingJob
+
+
+class ByLanguage(ParityTask):
+    """Right in German for even questions, in the other languages for odd ones: groups of several languages differ."""
+
+    def score(self, sample, completion, rollout_lang):
+        return Score.of((rollout_lang == "de") == (sample.gold == "0"), rollout_lang)
 
 
 def parity_job(folder: Path, **train_settings) -> TrainingJob:
     info = TaskInfo("parity", "1", "Letters", "generate", "reasoning", LANGS, "Apache-2.0", "none")
-    task = ParityTask(info, {"default": dict.fromkeys(LANGS, "{question}")})
+    task = ByLanguage(info, {"default": dict.fromkeys(LANGS, "{question}")})
     rows = [{"letter": letter, "region": region} for letter, region in zip("abcdefgh", "xyxyxyxy", strict=True)]
     samples = {sample.id: (task, sample) for lang in LANGS for i, row in enumerate(rows)
                for sample in [task.sample(row, lang, i)]}  # fmt: skip

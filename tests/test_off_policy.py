@@ -133,3 +133,10 @@ def test_the_report_tells_values_and_regrets():
         assert part in text
     empty = Run(Path("x"), Manifest({}, "h"), None, None, (), (), ())
     assert report_router.values(empty) == ""
+
+
+def test_the_report_counts_questions_without_labels():
+    rows = ({"step": 1, "unlabelled": 2}, {"step": 2}, {"step": 3, "unlabelled": 1})
+    run = Run(Path("x"), Manifest({}, "h"), None, None, rows, (), ())
+    assert "3 questions had no topic or region label" in report_router.unlabelled(run)
+    assert report_router.unlabelled(Run(Path("x"), Manifest({}, "h"), None, None, ROUTER[:1], (), ())) == ""

@@ -26,7 +26,7 @@ Three groups of four on two processes of six rows: the second group lies across 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("extra", [{}, {"loss_type": "grpo", "gate": "separate", "baseline_mix": 0.5}])
+@pytest.mark.parametrize("extra", [{}, {"loss_type": "grpo", "baseline_mix": 0.5}])
 def test_two_processes_train_as_one(tiny_model_folder, tmp_path, extra):
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir(), two.mkdir()

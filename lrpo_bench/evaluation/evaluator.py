@@ -77,7 +77,10 @@ class Chunk:
 
 
 def plan_chunks(tasks: Sequence[tuple[Task, Sequence[Sample]]], settings: EvaluationSettings) -> list[Chunk]:
-    """All work of an evaluation: greedy responses, then draws, then headroom; samples of like length together."""
+    """All work of an evaluation: greedy responses, then draws, then headroom.
+
+    Questions of like length stand together, and those with options in the order of their text.
+    """
     chunks = []
     for task, samples in tasks:
         chunks += _cut(task, samples, settings.chunk_size, greedy=True)

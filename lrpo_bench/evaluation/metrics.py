@@ -167,7 +167,7 @@ def _reasons(seen: Observations, kept: np.ndarray) -> list[str]:
         return []
     unknown = Counter(str(reason) for reason in seen.reasons[kept][np.isnan(seen.values[kept])])
     outside = unknown.pop(seen.outside, 0) if seen.outside else 0
-    notes = [f"{count} unscored: {reason}" for reason, count in sorted(unknown.items())]
+    notes = [f"{count} unscored: {reason}" for reason, count in sorted(unknown.items()) if reason]
     return notes + ([f"{outside} left out: {seen.outside}"] if outside else [])
 
 

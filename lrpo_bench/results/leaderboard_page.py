@@ -26,9 +26,9 @@ from lrpo_bench.results.words import metric_name, percent, points
 LEGEND = (
     "Numbers are in percent with 95% intervals for new training seeds and new questions; with one seed, for new "
     "questions alone. A rank's interval counts the rows that are better, and that it is better than, beyond doubt "
-    "after Holm's correction; = marks rows that share their best place. Costs are means over seeds, with their range; device-hours are "
-    "wall time of training and evaluation times accelerators, or times one machine without. "
-    "What was not run is missing, and no average is made over it."
+    "after Holm's correction; = marks rows that share their best place. Costs are means over seeds, with their range; "
+    "device-hours are wall time of training and evaluation times accelerators, or times one machine without. What was "
+    "not run is missing, and no average is made over it."
 )
 _METRICS: Sequence[Mapping[str, Any]] = (
     {"key": MAIN, "label": "right, in language", "share": True},

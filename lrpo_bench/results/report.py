@@ -68,6 +68,7 @@ def render(run: Run, comparison: Comparison | None, refusal: str, figures: dict[
         to_html(report_numbers.single_evaluation(run)),
         report_sections.outcomes(run, comparison),
         report_sections.routing(run, figures),
+        report_router.unlabelled(run),
         report_router.regret(run, figures),
         report_router.values(run),
         report_sections.training(figures),

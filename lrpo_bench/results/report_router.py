@@ -55,6 +55,13 @@ def regret(run: Run, figures: Mapping[str, str]) -> str:
     return "".join(parts)
 
 
+def unlabelled(run: Run) -> str:
+    """How many questions the router knew nothing of; empty where there was none."""
+    n = sum(row.get("unlabelled") or 0 for row in run.router)
+    text = f"{n} questions had no topic or region label, and were routed as if nothing were known of them."
+    return paragraph(text, "note") if n else ""
+
+
 def values(run: Run) -> str:
     """What other routing policies would have earned on the run's own rollouts; empty where nothing was drawn."""
     found = policy_values(run.rollouts, run.router)

@@ -128,15 +128,26 @@ def table_rows(table: StudyTable) -> tuple[Sequence[str], list[Sequence[str]]]:
 
 def study_rows(tables: Iterable[StudyTable]) -> list[dict[str, object]]:
     """Every cell of every table as one flat row, for CSV and JSON."""
-    return [
-        {"task": t.task, "languages": t.language, "method": method, "model": model, "minus": t.baseline}
-        | {"value": e.value, "ci95_low": e.ci95[0], "ci95_high": e.ci95[1], "p": e.p if t.baseline else math.nan}
-        | {"p_holm": cell.p_holm, "mde": e.detectable if t.baseline else math.nan}
-        | {"n_seeds": e.n_seeds, "n_questions": e.n_questions}
-        for t in tables
-        for (method, model), cell in t.cells.items()
-        for e in [cell.estimate]
-    ]
+    return [_flat(table, *place, cell) for table in tables for place, cell in table.cells.items()]
+
+
+def _flat(table: StudyTable, method: str, model: str, cell: StudyCell) -> dict[str, object]:
+    estimate, is_difference = cell.estimate, bool(table.baseline)
+    return {
+        "task": table.task,
+        "languages": table.language,
+        "method": method,
+        "model": model,
+        "minus": table.baseline,
+        "value": estimate.value,
+        "ci95_low": estimate.ci95[0],
+        "ci95_high": estimate.ci95[1],
+        "p": estimate.p if is_difference else math.nan,
+        "p_holm": cell.p_holm,
+        "mde": estimate.detectable if is_difference else math.nan,
+        "n_seeds": estimate.n_seeds,
+        "n_questions": estimate.n_questions,
+    }
 
 
 def _has(summary: SweepSummary, task: str, language: str) -> bool:
@@ -179,7 +190,7 @@ def _differences(summary: SweepSummary, task: str, language: str, baseline: str)
             if _is_baseline(other, group, baseline):
                 found[group.name, group.model] = pair.difference if sign > 0 else negated(pair)
                 groups.append(group)
-    corrected = holm([estimate.p for estimate in found.values()]) if found else []
+    corrected: Iterable[float] = holm([estimate.p for estimate in found.values()]) if found else ()
     cells = {key: StudyCell(e, float(p)) for (key, e), p in zip(found.items(), corrected, strict=True)}
     order = [group for group in summary.collection.groups if group in groups]
     title = f"{task}, {SETS.get(language, language)}: difference from {baseline}"

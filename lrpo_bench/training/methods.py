@@ -126,7 +126,8 @@ _METHODS = (
         "lidr", "the dominant language's translated answer against the own one", "offline", objective="lidr",
         source="Yang et al. 2024, arXiv 2410.08964",
         exact="pairs both ways (a translation is worse in the dominant language); DPO + NLL",
-        departs=f"one iteration; translated by another model or the world's truth, not by the policy itself; {_STEPS}",
+        departs="one iteration; beta and the weight of NLL are ours; translated by another model or the world's truth, "
+        f"not by the policy itself; {_STEPS}",
     ),
     Method(
         "mpo", "reward gap of other languages drawn to the dominant one's", "offline", objective="mpo",

@@ -72,7 +72,9 @@ def replace_rows(
     n_rows, n_fresh = len(batch["advantages"]), len(fresh["advantages"])
     for name, old in batch.items():
         new = fresh.get(name)
-        if not isinstance(old, torch.Tensor) or not old.dim() or (len(old), len(new)) != (n_rows, n_fresh):
+        if not isinstance(old, torch.Tensor) or not isinstance(new, torch.Tensor):
+            continue
+        if not old.dim() or (len(old), len(new)) != (n_rows, n_fresh):
             continue
         if old.dim() == 2:
             width = max(old.size(1), new.size(1))

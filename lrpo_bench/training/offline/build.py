@@ -116,7 +116,7 @@ def build_pairs(job: TrainingJob, method: Method, groups: Sequence[Group], trans
         return mpo_pairs(groups)
     if translator is None:
         raise ValueError(f"method {method.name!r} needs a translator")
-    samples = job.samples | parallel_by_id(job)
+    samples = {**job.samples, **parallel_by_id(job)}
 
     def answers(rollouts: Sequence[Rollout]) -> list[Answer]:
         return [Answer(*samples[one.sample_id], one.lang, one.text) for one in rollouts]

@@ -35,7 +35,7 @@ class Encoder:
         """Takes the policy whose prompts these are."""
         self._job, self._hf, self.tokenizer = job, hf, hf.tokenizer
         self._limit = job.config.train.max_completion_tokens
-        self._samples = job.samples | parallel_by_id(job)
+        self._samples = {**job.samples, **parallel_by_id(job)}
         self._eos = hf.tokenizer.eos_token_id if hf.tokenizer.eos_token_id is not None else hf._eos_ids[0]
 
     def prompt(self, sample_id: str, lang: str) -> list[int]:

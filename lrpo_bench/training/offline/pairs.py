@@ -91,7 +91,7 @@ def dpo_pairs(groups: Sequence[Group]) -> list[Pair]:
 
 
 def mpo_pairs(groups: Sequence[Group]) -> list[Pair]:
-    """Best against worst in both languages, where there is such a pair in both (Zhao et al. 2025, Eq. 6)."""
+    """Best against worst in both languages, where there is such a pair in both (Zhao et al. 2025)."""
     pairs = []
     for group in groups:
         own, dominant = best_against_worst(group.own), best_against_worst(group.dominant)
@@ -126,7 +126,7 @@ def lidr_pairs(
     to_own: Sequence[Sequence[str | None]],
     to_dominant: Sequence[Sequence[str | None]],
 ) -> list[Pair]:
-    """Same-language pairs of the i-th own and the i-th dominant rollout (Yang et al. 2024, Sec. 3.2).
+    """Same-language pairs of the i-th own and the i-th dominant rollout (Yang et al. 2024, Fig. 1).
 
     In the question's language the dominant answer's translation is better than the own answer; in the dominant language
     the own one is better than the translation of the other. Right or wrong does not matter.

@@ -44,7 +44,7 @@ class RolloutCollector:
         self._job, self._hf, self._order = job, hf, order
         self._dominant = train.offline.dominant if method.needs_dominant else None
         self._n_dominant = dominant_rollouts(train, method)
-        self._samples = job.samples | parallel_by_id(job)
+        self._samples = {**job.samples, **parallel_by_id(job)}
         inputs = RewardInputs(
             self._samples,
             job.detector,

@@ -3,7 +3,7 @@
 Token ids are put together here, `[language] text [end]` on both sides as NLLB and M2M100 are trained, so that it does
 not matter which tokenizer class a folder names. Decoding is greedy.
 
-MAPO's alignment (She et al. 2024, Sec. 3.1 and its public `PPL_batched.py`) is 1 / NLL, the mean negative
+MAPO's alignment (She et al. 2024; as in its public `PPL_batched.py`) is 1 / NLL, the mean negative
 log-likelihood a token of the dominant answer given the other one. Departures:
 
 - the mean is over the dominant answer's own tokens; the public code also counts padding as tokens of loss 0, so that a
@@ -30,7 +30,7 @@ NLLB_CODES = {
     "sv": "swe_Latn", "sw": "swh_Latn", "ta": "tam_Taml", "te": "tel_Telu", "th": "tha_Thai", "tl": "tgl_Latn",
     "tr": "tur_Latn", "uk": "ukr_Cyrl", "ur": "urd_Arab", "vi": "vie_Latn", "yo": "yor_Latn", "zh": "zho_Hans",
 }  # fmt: skip
-"""NLLB-200's token of each language (NLLB Team 2022, arXiv 2207.04672, Table 1)."""
+"""NLLB-200's token of each language (NLLB Team 2022, arXiv 2207.04672)."""
 _LEAST_NLL = 1e-6
 
 

@@ -6,16 +6,17 @@ What is overridden of them, watched by `tests/test_offline_losses.py`:
 - `_save_checkpoint`: a checkpoint is marked whole, as online;
 - `DPOTrainer._compute_loss` (MPO): another loss.
 
-MPO (Zhao et al. 2025, arXiv 2505.16869, Eq. 6 to 8; public `trainer.py`): with the gap `RG = log p(chosen)/|chosen| -
-log p(rejected)/|rejected|`,
+MPO (Zhao et al. 2025, arXiv 2505.16869, losses L1 and L2; lengths and averages as in its public `trainer.py`): with the
+gap `RG = log p(chosen)/|chosen| - log p(rejected)/|rejected|`,
 
     loss = mean (beta * RG_target(policy) - RG_dominant(frozen))^2 + w * mean (h(policy) - h(frozen))^2
 
 where `h` is the last hidden state of the dominant language's sequences, averaged over tokens. Departure: the average is
 over a sequence's own tokens; the public code averages over padding too, so that a loss depends on the batch.
 
-LIDR (Yang et al. 2024, arXiv 2410.08964, Sec. 3.3): DPO's loss plus `nll_weight` times the negative log-likelihood of
-the better answer. Departure: that likelihood is a mean over the tokens of a batch (TRL's), not over each answer's.
+LIDR (Yang et al. 2024, arXiv 2410.08964, its DPO+NLL objective): DPO's loss plus `nll_weight` times the negative
+log-likelihood of the better answer. Departures: that likelihood is a mean over the tokens of a batch (TRL's), not over
+each answer's; the weight 1 and beta 0.1 are ours, not read from the paper.
 """
 
 from __future__ import annotations

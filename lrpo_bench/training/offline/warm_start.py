@@ -1,4 +1,4 @@
-"""The warm start: supervised steps on answers in other languages than the question's (paper, Sec. 4 and App. D).
+"""The warm start: supervised steps on answers in other languages than the question's (paper, its warm start).
 
 420 questions with 2 answers each, every answer in another language, asked for as the policy is always asked (a language
 tag, or a system prompt). It is a method of its own (`sft`) and, with `train.warm_start.enabled`, the beginning of any
