@@ -70,7 +70,7 @@ def group_by_prefix(rows: Sequence[Row], *, min_prefix: int, width: int) -> list
     A smaller group shares its beginning inside a pack already; `start` is 0 then.
 
     Example:
-        >>> rows = [Row((1, 2, 3, n), 3) for n in (9, 7, 8)]
+        >>> rows = [Row((1, 2, 3, n, 0), 3) for n in (9, 7, 8)]
         >>> group_by_prefix(rows, min_prefix=2, width=1)
         [Group(start=2, members=(1, 2, 0))]
         >>> group_by_prefix(rows, min_prefix=2, width=100)

@@ -121,7 +121,10 @@ def _required(path: Path, manifest: Manifest) -> Iterator[Check]:
         return
     names = [f"{name}/{file}" for name in _STAGES[stage] for file in _EVALUATION_FILES]
     names += [f"{name}.jsonl" for name in LOGS if _was_trained(manifest)]
-    left_out = read_left_out(path)
+    try:
+        left_out = read_left_out(path)
+    except StorageError:  # said of hashes.json itself by the checks of hashes
+        left_out = {}
     absent = [name for name in names if not (path / name).is_file()]
     missing = [name for name in absent if name not in left_out]
     for name in missing:
