@@ -19,6 +19,8 @@ import torch
 from rich.progress import Progress
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from lrpo_bench.models.base import Sampling
+from lrpo_bench.models.generation import Ends, Loop
 from lrpo_bench.tasks.extraction import read_final_number
 from lrpo_bench.world import inference, reasoning, regional
 from lrpo_bench.world.corpus import chat_text, prompt_messages
@@ -124,19 +126,15 @@ def greedy_completions(
 ) -> list[str]:
     """One greedy completion for each prompt text, special tokens removed."""
     ids = tokenizer(list(prompts), add_special_tokens=False).input_ids
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    loop = Loop(model, Ends((end,)), pad)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     completions = [""] * len(ids)
     for start in range(0, len(order), GENERATION_BATCH):
         chosen = order[start : start + GENERATION_BATCH]
-        batch = tokenizer.pad({"input_ids": [ids[i] for i in chosen]}, padding_side="left", return_tensors="pt")
-        output = model.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            max_new_tokens=max_completion_tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        texts = tokenizer.batch_decode(output[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        found = loop.decode([ids[i] for i in chosen], Sampling(max_completion_tokens), stream=0)
+        ended = [tokens[: tokens.index(end)] if end in tokens else tokens for tokens in found]
+        texts = tokenizer.batch_decode(ended, skip_special_tokens=True)
         for i, text in zip(chosen, texts, strict=True):
             completions[i] = text
     return completions
