@@ -14,7 +14,7 @@ from lrpo_bench.errors import ConfigError
 from lrpo_bench.models.load import ModelSpec, load_hf_model
 from lrpo_bench.scale_config import ScaleConfig
 from lrpo_bench.training import scaling
-from lrpo_bench.training.run import train_policy
+from lrpo_bench.training.run import train_policy, trl_arguments
 
 needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs the extra peft")
 LORA = {"scale": {"lora": {"rank": 4, "alpha": 8}}}
@@ -98,3 +98,10 @@ def test_a_missing_package_is_one_line(monkeypatch):
 def test_a_server_needs_its_address():
     with pytest.raises(ConfigError, match="server_url goes with mode server"):
         parse_config({"tasks": ["parity"], "train": {"scale": {"vllm": {"mode": "server"}}}})
+
+
+def test_several_gpus_in_one_process_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(ConfigError, match=r"one process sees 4 GPUs.*accelerate launch --num_processes 4"):
+        trl_arguments(parse_config({"tasks": ["arithmetic"]}), tmp_path)
+    assert trl_arguments(parse_config({"tasks": ["arithmetic"], "model": {"device": "cpu"}}), tmp_path).use_cpu

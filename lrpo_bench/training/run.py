@@ -225,6 +225,7 @@ def trl_arguments(config: RunConfig, folder: Path) -> Any:
 
     train = config.train
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    _refuse_several_gpus(config, world_size)
     rollouts = train.questions_per_step * train.group_size
     micro = train.micro_batch_size or rollouts // world_size
     if rollouts % (micro * world_size):
@@ -263,6 +264,17 @@ def trl_arguments(config: RunConfig, folder: Path) -> Any:
         dataloader_pin_memory=False,
         **scale_arguments(train.scale),
     )
+
+
+def _refuse_several_gpus(config: RunConfig, world_size: int) -> None:
+    import torch
+
+    n_gpus = torch.cuda.device_count()
+    if world_size == 1 and n_gpus > 1 and config.model.device != "cpu":  # TRL would stop with a traceback
+        raise ConfigError(
+            f"one process sees {n_gpus} GPUs, and a process trains on one; start it with "
+            f'"accelerate launch --num_processes {n_gpus} -m lrpo_bench train ...", or set CUDA_VISIBLE_DEVICES=0'
+        )
 
 
 def _autocasts(config: RunConfig) -> bool:
