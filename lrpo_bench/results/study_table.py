@@ -2,7 +2,7 @@
 
     | method | embedded:low     | embedded:wide    |          | method | embedded:low                      |
     |--------|------------------|------------------|          |--------|-----------------------------------|
-    | grpo   | .741 [.71 .77]   | .802 [.78 .83]   |          | lrpo   | +.031 [+.01 +.05]*, MDE .03       |
+    | grpo   | .741 [.71 .77]   | .802 [.78 .83]   |          | lrpo   | +.031 [+.012 +.050]*, MDE .027   |
 
 Both are for new seeds and new questions (`results.seeds`): the seeds that both methods have are subtracted question by
 question, so a difference is paired over both. MDE is the smallest true difference found four times out of five.
@@ -218,7 +218,7 @@ def _axes(groups: Iterable[RunGroup]) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 def _shown(cell: StudyCell, table: StudyTable, usual: int) -> str:
     e, signed = cell.estimate, bool(table.baseline)
-    low, high = (_short(end, signed, 2) for end in e.ci95)
+    low, high = (_short(end, signed, 3 if signed else 2) for end in e.ci95)
     span = f" [{low} {high}]" if not math.isnan(e.ci95[0]) else f" {UNKNOWN}"
     star = "*" if cell.p_holm < _SIGNIFICANT else ""
     mde = f", MDE {_short(e.detectable, False, 3)}" if signed and not math.isnan(e.detectable) else ""
