@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from detectors import plain_langdetect
 from measure import machine, machine_line, median_ratio, table, write
 
 from lrpo_bench.calibration.corpus import read_corpus
@@ -40,7 +41,6 @@ from lrpo_bench.tasks.base import Row, Sample, Score, Task, TaskInfo
 from lrpo_bench.training.reward_functions.similarity import SimilarityReward
 
 LANGUAGES = ("ar", "de", "en", "es", "fr", "hi", "ja", "ko", "ru", "sw", "zh")
-PLAIN_CODES = {"zh-cn": "zh", "zh-tw": "zh", "no": "nb"}
 REFERENCE_BATCH, REFERENCE_TOKENS = 32, 512
 PARTS = ("detection", "encoding", "rest")
 
@@ -243,22 +243,6 @@ def encode_padded(encoder: HFEncoder, texts: Sequence[str]) -> np.ndarray:
     mask = inputs["attention_mask"][:, :, None]
     pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
     return torch.nn.functional.normalize(pooled, dim=1).numpy()
-
-
-def plain_langdetect(texts: Sequence[str]) -> list[str | None]:
-    """`langdetect.detect` of one text after another, seeded, by our codes; None where it raises."""
-    from langdetect import DetectorFactory, LangDetectException, detect
-
-    DetectorFactory.seed = 0
-    found: list[str | None] = []
-    for text in texts:
-        try:
-            code = detect(text)
-        except LangDetectException:
-            found.append(None)
-        else:
-            found.append(PLAIN_CODES.get(code, code))
-    return found
 
 
 def math_nan(value: float | None) -> float:
