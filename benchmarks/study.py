@@ -139,13 +139,16 @@ def draw(profiles: dict[str, list[Row]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     matplotlib.rcParams.update({"svg.hashsalt": "lrpo-bench", "svg.fonttype": "none", "font.size": 9})
+    names = sorted({_label(row.method) for rows in profiles.values() for row in rows})
+    colour = {name: f"C{i}" for i, name in enumerate(names)}  # a method has its colour in every panel
     figure, panels = plt.subplots(1, len(profiles), figsize=(11, 3.6), sharey=True)
     for panel, (profile, rows) in zip(panels, profiles.items(), strict=True):
         several = [row for row in rows if row.n_seeds > 1]
         for row in several:
             low, high = row.gain.ci95
             bars = [[row.gain.value - low], [high - row.gain.value]]
-            panel.errorbar(row.practice, row.gain.value, yerr=bars, fmt="o", capsize=2, label=_label(row.method))
+            name = _label(row.method)
+            panel.errorbar(row.practice, row.gain.value, bars, fmt="o", capsize=2, label=name, color=colour[name])
         panel.axhline(0, color="0.6", linewidth=0.8)
         panel.set(title=profile, xlabel="practice: rollouts in trained languages", xlim=(0, 1.05))
         panel.legend(fontsize=7, frameon=False, loc="upper left")
