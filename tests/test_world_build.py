@@ -365,6 +365,16 @@ def test_shipped_weights_are_whole_and_small(name: str) -> None:
     assert Truth.load(folder).profile.name == name
 
 
+def test_a_kind_that_was_never_seen_is_not_measured_and_never_expected_to_be_right() -> None:
+    folder = embedded_path("production_weak")
+    truth = Truth.load(folder)
+    assert set(truth.accuracy(AskedAbout("regional", "en", ("east_africa",))).values()) == {0.0}
+    reasoning = truth.accuracy(AskedAbout("reasoning", "bn"))
+    assert reasoning["en"] > 0.5 > reasoning["bn"]
+    cells = json.loads((folder / "eval.json").read_text())["cells"]
+    assert {kind for kind, *_ in cells} == {"reasoning"}
+
+
 def test_stages_have_their_own_random_numbers() -> None:
     assert stream(0, "policy").random() != stream(0, "encoder").random()
     assert stream(0, "policy").random() == stream(0, "policy").random()
