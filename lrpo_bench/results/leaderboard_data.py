@@ -74,7 +74,7 @@ class Leaderboard:
     collection: Collection
     rows: tuple[Row, ...]
     tasks: tuple[str, ...]
-    """Tasks, `all tasks` first where there are several."""
+    """Tasks, `all tasks` first where there are several that some run has all of."""
     sets: tuple[LanguageSet, ...]
     cells: Mapping[tuple[int, str, str], Cell]
     """By row, task and key of the set."""
@@ -92,7 +92,7 @@ def build_leaderboard(folder: Path | str) -> Leaderboard:
     collection = collect(folder, draws=True)
     rows = _rows(collection)
     tasks = collection.tasks
-    shown = (ALL_TASKS, *tasks) if len(tasks) > 1 else tasks
+    shown = (ALL_TASKS, *tasks) if len(tasks) > 1 and _some_run_has(tasks, collection) else tasks
     sets = tuple(_language_sets(collection))
     trained = _usual_training(collection)
     cells: dict[tuple[int, str, str], Cell] = {}
@@ -103,6 +103,12 @@ def build_leaderboard(folder: Path | str) -> Leaderboard:
             found = _cells(numbers, rows, members, languages.key, trained)
             cells |= {(i, task, languages.key): cell for i, cell in found.items()}
     return Leaderboard(collection, rows, shown, sets, cells, trained, tuple(_notes(collection, rows, trained)))
+
+
+def _some_run_has(tasks: tuple[str, ...], collection: Collection) -> bool:
+    """Whether a mean over all tasks exists for anyone; a view in which every cell is missing is not worth opening."""
+    runs = (run for group in collection.groups for run in group.runs)
+    return any({task for task, _ in (*run.before, *run.after)} >= set(tasks) for run in runs)
 
 
 def _rows(collection: Collection) -> tuple[Row, ...]:

@@ -41,9 +41,11 @@ class RunRow:
 
 
 def run_rows(board: Leaderboard, folder: Path) -> list[RunRow]:
-    """All runs, in the order of the leaderboard's rows; those that are not complete with the reason."""
-    tasks = board.collection.tasks if board.tasks[:1] == (ALL_TASKS,) else board.tasks[:1]
-    chosen = {task: languages_of(board.collection, task) for task in tasks}
+    """All runs, in the order of the leaderboard's rows; those that are not complete with the reason.
+
+    Numbers are over all tasks; where no run has all of them, each run's are those of the first task that it has.
+    """
+    has_all = board.tasks[:1] == (ALL_TASKS,)
     numbers = Numbers(board.collection)
     found = []
     for row in board.rows:
@@ -51,7 +53,9 @@ def run_rows(board: Leaderboard, folder: Path) -> list[RunRow]:
             alone = RunGroup(row.model, row.method, row.variant, (run,))
             hours = device_hours(run.manifest)
             command = f"lrpo-bench reproduce {shlex.quote(_below(run.path, folder))}"
-            shown = numbers.of(alone, chosen)[0]
+            own = sorted({task for task, _ in (*run.before, *run.after)})
+            tasks = board.collection.tasks if has_all else own[:1]
+            shown = numbers.of(alone, {task: languages_of(board.collection, task) for task in tasks})[0]
             found.append(RunRow(row, run.seed, shown, hours, link_to(run.path, folder), command))
         for m in row.missing:
             reason = f"{m.status}{f': {m.reason}' if m.reason else ''}"
