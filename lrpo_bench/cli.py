@@ -253,7 +253,7 @@ def _add_task(commands: Any) -> None:
 def _add_world(commands: Any) -> None:
     parser = commands.add_parser("world", help="build an embedded world from a profile of knobs")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    text = "corpus, tokenizer, policy and sentence encoder from a profile and a seed; about 13 minutes on two cores"
+    text = "corpus, tokenizer, policy and sentence encoder from a profile and a seed; about 17 minutes on two cores"
     build = actions.add_parser("build", help=text, description=text)
     build.add_argument("--profile", default="default", help="a profile's name, or a YAML file")
     build.add_argument("--seed", type=int, default=0)
