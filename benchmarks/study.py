@@ -19,15 +19,14 @@ from typing import Any
 
 from measure import table
 
-from lrpo_bench.results.collection import RunGroup
 from lrpo_bench.results.router_regret import regret_summary
 from lrpo_bench.results.seeds import SeedEstimate
-from lrpo_bench.results.study_table import negated
+from lrpo_bench.results.study_table import BASELINE, StudyCell, study_tables
 from lrpo_bench.results.sweep_summary import SweepSummary, sweep_summary
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("comprehension-weak", "production-weak", "knowledge-split")
-TRAINED, BASELINE = "avg:trained", "grpo"
+TRAINED = "avg:trained"
 _INTRODUCTION = """# The study: does routing pay?
 
 Every method starts from the same weights of a world with known weaknesses and gets the same rollouts: 40 steps of 8
@@ -35,8 +34,8 @@ questions x 8. *Practice* is the share of rollouts in the languages that are tra
 languages gives up in expected accuracy against each question's best one (lower is better routing; the source language
 alone would give up the figure in brackets). Gains are changes of the share of unseen questions answered rightly in the
 asked language, averaged over the trained languages, with 95% intervals for new seeds and new questions; differences
-are from GRPO at the end, paired by seed and question, * where p < .05 after Holm's correction over all pairs of the
-profile's methods, with the smallest difference that would be found four times out of five (MDE).
+are from GRPO at the end, paired by seed and question, * where p < .05 after Holm's correction over the profile's
+methods (as in `lrpo-bench summary`), with the smallest difference that would be found four times out of five (MDE).
 """
 
 
@@ -50,18 +49,18 @@ class Row:
     regret: float
     source_regret: float
     gain: SeedEstimate
-    difference: SeedEstimate | None
-    p_holm: float
+    difference: StudyCell | None
 
 
 def rows_of(summary: SweepSummary, languages: str = TRAINED) -> list[Row]:
     """One row a method that was trained, most practice first."""
+    tables = (table for table in study_tables(summary, BASELINE) if table.baseline and table.language == languages)
+    differences = next(tables).cells
     found = []
     for group in summary.collection.groups:
         if group.method == "vanilla":
             continue
         gain = next(n.change for n in summary.numbers if n.group is group and n.language == languages)
-        difference, p = _against_baseline(summary, group, languages)
         logs = [_read_rows(run.path / "router.jsonl") for run in group.runs]
         regrets = [regret for log in logs if (regret := regret_summary(log)) is not None]
         found.append(
@@ -72,21 +71,10 @@ def rows_of(summary: SweepSummary, languages: str = TRAINED) -> list[Row]:
                 _mean(regret.rollouts for regret in regrets),
                 _mean(regret.source for regret in regrets),
                 gain,
-                difference,
-                p,
+                differences.get((group.name, group.model)),
             )
         )
     return sorted(found, key=lambda row: -row.practice)
-
-
-def _against_baseline(summary: SweepSummary, group: RunGroup, languages: str) -> tuple[SeedEstimate | None, float]:
-    for pair in summary.pairs:
-        if pair.language == languages and {pair.a.method, pair.b.method} == {BASELINE, group.method}:
-            if pair.b is group:
-                return pair.difference, pair.p_holm
-            if pair.a is group:
-                return negated(pair), pair.p_holm
-    return None, math.nan
 
 
 def _practice(log: Sequence[dict[str, Any]], trained: Iterable[str]) -> float:
@@ -120,7 +108,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.practice:.2f}",
         f"{row.regret:.3f} ({row.source_regret:.3f})",
         _shown(row.gain),
-        "" if row.difference is None else _shown(row.difference, row.p_holm),
+        "" if row.difference is None else _shown(row.difference.estimate, row.difference.p_holm),
     )
 
 
