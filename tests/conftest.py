@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
+from fake_endpoint import FakeServer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -131,3 +133,14 @@ def tiny_model_folder(tmp_path_factory) -> Path:
     make_tiny_model(tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A running `FakeServer`: what it answers is set by the test."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    fake = FakeServer()
+    threading.Thread(target=fake.server.serve_forever, args=(0.01,), daemon=True).start()
+    yield fake
+    fake.server.shutdown()
+    fake.server.server_close()

@@ -1,13 +1,11 @@
 """The endpoint client and the judge reward, against a fake server on this machine."""
 
-import contextlib
-import json
 import math
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import LANGS, WordDetector
+from fake_endpoint import completion, refusal
 
 from lrpo_bench.errors import ConfigError, ModelError
 from lrpo_bench.lrpo.rewards import GateConfig
@@ -17,59 +15,6 @@ from lrpo_bench.training.reward_functions.judge import JudgeReward
 from lrpo_bench.training.reward_functions.judge_prompt import judge_prompt, read_grade
 
 ASK = ({"role": "user", "content": "hello"},)
-
-
-def completion(text, prompt_tokens=100, completion_tokens=10):
-    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
-    return 200, json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage}), {}
-
-
-def refusal(status, message="", **headers):
-    return status, json.dumps({"error": {"message": message}}), headers
-
-
-class FakeServer:
-    """Answers with `script` items in turn, then with `answer(request body)`; keeps all requests."""
-
-    def __init__(self):
-        self.script, self.requests, self.answer = [], [], lambda body: completion('{"score": 10}')
-        self.lock = threading.Lock()
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with fake.lock:
-                    fake.requests.append((self.path, dict(self.headers), body))
-                    planned = fake.script.pop(0) if fake.script else fake.answer(body)
-                if planned is None:  # hang up without a word
-                    self.connection.close()
-                    return
-                status, text, headers = planned
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name.replace("_", "-"), value)
-                self.send_header("Content-Length", str(len(text.encode())))
-                self.end_headers()
-                with contextlib.suppress(OSError):  # a caller that waits no longer
-                    self.wfile.write(text.encode())
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    fake = FakeServer()
-    thread = threading.Thread(target=fake.server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield fake
-    fake.server.shutdown()
-    fake.server.server_close()
 
 
 def endpoint(server, pauses=None, clock=None, **settings):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
+from fake_endpoint import completion, refusal
 from small_tasks import CommandLine, assert_one_line
-from test_judge import FakeServer, completion, refusal
 
 from lrpo_bench.config import parse_config
 from lrpo_bench.errors import ConfigError, DataError, ModelError
@@ -27,16 +26,6 @@ class German:
 
     def detect(self, texts):
         return [Detection("de", 0.9) if text.strip() else Detection(None, reason="empty") for text in texts]
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    fake = FakeServer()
-    threading.Thread(target=fake.server.serve_forever, args=(0.01,), daemon=True).start()
-    yield fake
-    fake.server.shutdown()
-    fake.server.server_close()
 
 
 @pytest.fixture

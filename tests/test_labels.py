@@ -1,25 +1,14 @@
 """Topic and region labels: by metadata, and by an LLM behind a fake server on this machine."""
 
 import json
-import threading
 
 import pytest
-from test_judge import FakeServer, completion, refusal
+from fake_endpoint import completion, refusal
 
 from lrpo_bench.config import parse_config
 from lrpo_bench.errors import ConfigError, ModelError, StorageError
 from lrpo_bench.lrpo.routing import UNLABELLED, Context
 from lrpo_bench.training.labels import count_labels, label_prompt, read_label, training_contexts
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    fake = FakeServer()
-    threading.Thread(target=fake.server.serve_forever, args=(0.01,), daemon=True).start()
-    yield fake
-    fake.server.shutdown()
-    fake.server.server_close()
 
 
 @pytest.fixture

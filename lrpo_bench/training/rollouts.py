@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from lrpo_bench.errors import ConfigError
+from lrpo_bench.models.decoding import until_eos
 from lrpo_bench.models.generation import Ends, Loop, nucleus, refusal
 
 
@@ -47,7 +48,7 @@ class Rollouts:
             found = loop.sample(distinct, sources, self.limit, self._pick(len(prompts)))
         finally:
             model.train(was_training)
-        return [self._until_end(tokens) for tokens in found]
+        return [until_eos(tokens, self.eos_ids) for tokens in found]
 
     def _check(self, model: Any, prompts: Sequence[Sequence[int]]) -> None:
         reason = refusal(model, prompts, self.pad_id)
@@ -64,10 +65,6 @@ class Rollouts:
             return (probs / noise[rows]).argmax(dim=-1)
 
         return pick
-
-    def _until_end(self, tokens: Sequence[int]) -> list[int]:
-        end = next((i for i, token in enumerate(tokens) if token in self.eos_ids), len(tokens) - 1)
-        return list(tokens[: end + 1])
 
 
 def own_rollouts(trainer: Any) -> Rollouts:

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lrpo_bench.models.base import Sampling
+from lrpo_bench.models.decoding import until_eos
 from lrpo_bench.models.generation import Ends, Loop
 from lrpo_bench.tasks.extraction import read_final_number
 from lrpo_bench.world import inference, reasoning, regional
@@ -133,8 +134,7 @@ def greedy_completions(
     for start in range(0, len(order), GENERATION_BATCH):
         chosen = order[start : start + GENERATION_BATCH]
         found = loop.decode([ids[i] for i in chosen], Sampling(max_completion_tokens), stream=0)
-        ended = [tokens[: tokens.index(end)] if end in tokens else tokens for tokens in found]
-        texts = tokenizer.batch_decode(ended, skip_special_tokens=True)
+        texts = tokenizer.batch_decode([until_eos(tokens, [end]) for tokens in found], skip_special_tokens=True)
         for i, text in zip(chosen, texts, strict=True):
             completions[i] = text
     return completions
