@@ -24,8 +24,9 @@ from lrpo_bench.world.card import model_card  # noqa: E402
 from lrpo_bench.world.corpus import Corpus, chat_text, prompt_messages  # noqa: E402
 from lrpo_bench.world.encoder import SentenceEncoder  # noqa: E402
 from lrpo_bench.world.measure import Asked, Cell, count_cells, is_right  # noqa: E402
+from lrpo_bench.world.encoded import EncodedRow  # noqa: E402
 from lrpo_bench.world.muon import Muon, orthogonalise  # noqa: E402
-from lrpo_bench.world.policy import EncodedRow, batch_loss, batches_by_length, encode_rows, learning_rate_factor  # noqa: E402
+from lrpo_bench.world.policy import batch_loss, batches_by_length, encode_rows, learning_rate_factor  # noqa: E402
 from lrpo_bench.world.profile import load_profile  # noqa: E402
 from lrpo_bench.world.questions import WORLD_LANGUAGES  # noqa: E402
 from lrpo_bench.world.reasoning import problems  # noqa: E402
@@ -137,17 +138,18 @@ def test_it_loads_in_single_precision_and_stores_in_half(tiny, policy) -> None: 
 
 
 def test_question_tokens_have_no_loss_and_padding_changes_nothing(policy) -> None:  # type: ignore[no-untyped-def]
-    short, long = EncodedRow([1, 30, 31, 32, 2], 3), EncodedRow([1, 40, 41, 42, 43, 44, 45, 2], 4)
+    short = EncodedRow([1, 30, 31, 32, 2], [0, 0, 0, 1, 1])
+    long = EncodedRow([1, 40, 41, 42, 43, 44, 45, 2], [0, 0, 0, 0, 1, 1, 1, 1])
     with torch.no_grad():
-        together = batch_loss(policy, [short, long], 0.0).item()
-        alone = [batch_loss(policy, [row], 0.0).item() for row in (short, long)]
+        together = batch_loss(policy, [short, long]).item()
+        alone = [batch_loss(policy, [row]).item() for row in (short, long)]
         logps = torch.log_softmax(policy(torch.tensor([short.ids])).logits[0], -1)
     assert together == pytest.approx((2 * alone[0] + 4 * alone[1]) / 6, rel=1e-4)
     assert alone[0] == pytest.approx(-(logps[2, 32] + logps[3, 2]).item() / 2, rel=1e-4)
 
 
 def test_batches_hold_every_row_once_and_keep_to_the_size() -> None:
-    rows = [EncodedRow([0] * n, 1) for n in [5, 90, 7, 30, 31, 5, 64, 12] * 4]
+    rows = [EncodedRow([0] * n, [1.0] * n) for n in [5, 90, 7, 30, 31, 5, 64, 12] * 4]
     batches = list(batches_by_length(rows, 100, np.random.default_rng(0)))
     assert sorted(len(r.ids) for b in batches for r in b) == sorted(len(r.ids) for r in rows)
     assert all(len(b) * max(len(r.ids) for r in b) <= 100 for b in batches)
@@ -218,11 +220,11 @@ def test_slot_words_cover_persons_and_things() -> None:
 def test_chat_template_gives_the_training_text(tokenizer) -> None:  # type: ignore[no-untyped-def]
     rows = Corpus(load_profile("tiny"), np.random.default_rng(1)).rows(60)
     assert {row.messages[0]["role"] for row in rows} == {"system", "user"}
-    for row, encoded in zip(rows, encode_rows(rows, tokenizer), strict=True):
+    for row, encoded in zip(rows, encode_rows(rows, tokenizer, 0.0), strict=True):
         messages = list(row.messages)
         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         assert prompt == chat_text(row.messages)
-        assert tokenizer(prompt, add_special_tokens=False).input_ids == encoded.ids[: encoded.answer_start]
+        assert tokenizer(prompt, add_special_tokens=False).input_ids == encoded.ids[: encoded.weights.index(1.0)]
         whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": row.answer}], tokenize=False)
         assert whole == chat_text(row.messages, row.answer)
         assert encoded.ids[-1] == tokenizer.eos_token_id

@@ -34,7 +34,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
-from lrpo_bench.errors import ModelError, StorageError, UnknownNameError
+from lrpo_bench.errors import ConfigError, ModelError, StorageError, UnknownNameError
 from lrpo_bench.world import shipped_profiles
 from lrpo_bench.world.card import model_card
 from lrpo_bench.world.corpus import Corpus
@@ -42,6 +42,7 @@ from lrpo_bench.world.encoder import SentenceEncoder, build_encoder, retrieval_a
 from lrpo_bench.world.measure import Cell, measure_cells
 from lrpo_bench.world.policy import TrainingReport, build_policy, train_policy
 from lrpo_bench.world.profile import LanguageKnobs, Profile, load_profile, profile_names
+from lrpo_bench.world.sizes import sized
 from lrpo_bench.world.tokenizer import train_tokenizer
 from lrpo_bench.world.truth import fit_accuracy
 
@@ -71,6 +72,10 @@ class BuildOptions:
     rows: int | None = None
     """Rows that the policy is trained on; about 5,000 a minute on one core."""
     encoder_steps: int | None = None
+    parameters: int | None = None
+    """Size of the policy, about (`sizes.py`)."""
+    device: str = "cpu"
+    """Where the policy is trained and measured: a name of torch. Only builds on a CPU give the same bytes again."""
     overwrite: bool = False
     """Replace a folder that exists."""
     progress: bool = True
@@ -81,16 +86,17 @@ def build(profile: str | Path | Profile, seed: int, out: Path, options: BuildOpt
     """Builds a world into the folder `out`.
 
     Raises:
-        ConfigError: for a profile that can not be used.
+        ConfigError: for a profile, a size or a device that can not be used.
         StorageError: if `out` exists and `options.overwrite` is not set, or can not be written.
     """
     options = options or BuildOptions()
     chosen = _with_options(profile if isinstance(profile, Profile) else load_profile(profile), options)
+    _check_device(options.device)
     if out.exists() and not options.overwrite:
         raise StorageError(f"{out} exists already; name another folder or pass --overwrite")
     disable_progress_bar()  # transformers' own bars, one for each file that is saved or loaded
     with _temporary_folder_beside(out) as folder, _progress_bar(options.progress) as progress:
-        report = _build_into(folder, chosen, seed, progress)
+        report = _build_into(folder, chosen, seed, options.device, progress)
         _write_hashes(folder)
         _replace(folder, out)
     return BuildReport(out, report.training, report.encoder_loss, report.cells, report.seconds)
@@ -129,12 +135,12 @@ def world_tokenizer(profile: Profile, seed: int) -> PreTrainedTokenizerFast:
     return train_tokenizer(rows, profile.policy.vocabulary)
 
 
-def _build_into(folder: Path, profile: Profile, seed: int, progress: Progress | None) -> BuildReport:
+def _build_into(folder: Path, profile: Profile, seed: int, device: str, progress: Progress | None) -> BuildReport:
     seconds: dict[str, float] = {}
     with _timed(seconds, "tokenizer"):
         tokenizer = world_tokenizer(profile, seed)
     with _timed(seconds, "policy"):
-        policy = build_policy(profile.policy, tokenizer, seed)
+        policy = build_policy(profile.policy, tokenizer, seed).to(device)
         corpus = Corpus(profile, stream(seed, "policy"))
         training = train_policy(policy, corpus, tokenizer, profile.policy, progress)
         policy = LlamaForCausalLM.from_pretrained(_save(policy, tokenizer, folder / "policy"), dtype=torch.float32)
@@ -145,7 +151,7 @@ def _build_into(folder: Path, profile: Profile, seed: int, progress: Progress | 
     with _timed(seconds, "evaluation"):
         rng = stream(seed, "evaluation")
         asked = [kind for kind, share in profile.mixture.kinds.items() if share]  # what was never seen is not measured
-        cells = measure_cells(policy.eval(), tokenizer, profile.evaluation, rng, asked, progress)
+        cells = measure_cells(policy.to(device).eval(), tokenizer, profile.evaluation, rng, asked, progress)
         retrieval = retrieval_accuracy(encoder, RETRIEVAL_PROBLEMS, rng)
     evaluation = {
         "seed": seed,
@@ -168,9 +174,21 @@ def _with_options(profile: Profile, options: BuildOptions) -> Profile:
     policy, encoder = profile.policy, profile.encoder
     if options.rows is not None:
         policy = policy.model_copy(update={"rows": options.rows})
+    if options.parameters is not None:
+        policy = sized(policy, options.parameters)
     if options.encoder_steps is not None:
         encoder = encoder.model_copy(update={"steps": options.encoder_steps})
     return Profile.model_validate({**dict(profile), "policy": policy, "encoder": encoder})
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was compiled with CUDA
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"device is {name!r}, which can not be used here ({reason}); use cpu, or cuda where there is a GPU"
+        ) from None
 
 
 def _save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> Path:

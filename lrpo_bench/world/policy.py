@@ -6,6 +6,9 @@ reads it. Training is plain torch: batches of rows of similar length, a fixed nu
 no attention mask, because attention is causal and padded positions have no loss.
 
 The loss is the mean over answer tokens (the end token included); question tokens count with `question_weight`.
+
+Where the recipe has `sums`, bare calculations (see `sums.py`) are mixed into the first part of the corpus. Arithmetic is
+what a small policy learns last: without practice it is learned at the very end or, with a few rows fewer, not at all.
 """
 
 from __future__ import annotations
@@ -21,8 +24,10 @@ from rich.progress import Progress
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lrpo_bench.world.corpus import Corpus, CorpusRow, chat_text
-from lrpo_bench.world.muon import set_learning_rates, world_optimizers
+from lrpo_bench.world.encoded import EncodedRow
+from lrpo_bench.world.muon import Optimizers, set_learning_rates, world_optimizers
 from lrpo_bench.world.profile import PolicyRecipe
+from lrpo_bench.world.sums import Pieces, encode_sums, sums_rows
 from lrpo_bench.world.tokenizer import CONTEXT_LENGTH
 
 CHUNK_ROWS = 8192
@@ -32,19 +37,12 @@ LOG_EVERY = 20
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """Token ids of one row, and where its answer begins."""
-
-    ids: list[int]
-    answer_start: int
-
-
-@dataclass(frozen=True, slots=True)
 class TrainingReport:
     """What the training loop did."""
 
     steps: int
     rows: int
+    """Rows of the corpus and of sums."""
     tokens: int
     """Tokens without padding."""
     first_loss: float
@@ -71,11 +69,16 @@ def build_policy(recipe: PolicyRecipe, tokenizer: PreTrainedTokenizerFast, seed:
     return LlamaForCausalLM(config)
 
 
-def encode_rows(rows: Sequence[CorpusRow], tokenizer: PreTrainedTokenizerFast) -> list[EncodedRow]:
+def encode_rows(
+    rows: Sequence[CorpusRow], tokenizer: PreTrainedTokenizerFast, question_weight: float
+) -> list[EncodedRow]:
     """Token ids of rows: prompt and answer encoded apart, as in generation."""
     prompts = tokenizer([chat_text(row.messages) for row in rows], add_special_tokens=False).input_ids
     answers = tokenizer([row.answer + tokenizer.eos_token for row in rows], add_special_tokens=False).input_ids
-    return [EncodedRow(prompt + answer, len(prompt)) for prompt, answer in zip(prompts, answers, strict=True)]
+    return [
+        EncodedRow(prompt + answer, [question_weight] * len(prompt) + [1.0] * len(answer))
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
 
 
 def batches_by_length(
@@ -99,8 +102,8 @@ def learning_rate_factor(progress: float, recipe: PolicyRecipe) -> float:
     return min(1.0, (1 - progress) / recipe.decay_share) if recipe.decay_share else 1.0
 
 
-def batch_loss(model: LlamaForCausalLM, batch: Sequence[EncodedRow], question_weight: float) -> torch.Tensor:
-    """Mean loss of a batch in nats per answer token; scalar.
+def batch_loss(model: LlamaForCausalLM, batch: Sequence[EncodedRow]) -> torch.Tensor:
+    """Weighted mean loss of a batch in nats per token; scalar.
 
     The output layer is applied only where a token is scored, which saves a quarter of a step.
     """
@@ -109,8 +112,8 @@ def batch_loss(model: LlamaForCausalLM, batch: Sequence[EncodedRow], question_we
     weights = torch.zeros(len(batch), length)  # (B, T), of the token at that position as a target
     for i, row in enumerate(batch):
         ids[i, : len(row.ids)] = torch.tensor(row.ids)
-        weights[i, 1 : row.answer_start] = question_weight
-        weights[i, row.answer_start : len(row.ids)] = 1.0
+        weights[i, : len(row.ids)] = torch.tensor(row.weights)
+    ids, weights = ids.to(model.device), weights.to(model.device)
     hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     targets, weights = ids[:, 1:], weights[:, 1:]
     scored = weights > 0
@@ -126,7 +129,13 @@ def train_policy(
     recipe: PolicyRecipe,
     progress: Progress | None = None,
 ) -> TrainingReport:
-    """Trains the policy in place on `recipe.rows` fresh rows of the corpus; the order follows from `corpus.rng`."""
+    """Trains the policy in place on `recipe.rows` fresh rows of the corpus, and on the recipe's sums between them.
+
+    The order of rows follows from `corpus.rng`.
+
+    Raises:
+        FloatingPointError: if the loss became infinite.
+    """
     optimizers = world_optimizers(
         model,
         model.model.embed_tokens.weight,
@@ -134,27 +143,57 @@ def train_policy(
         recipe.embedding_learning_rate,
         recipe.weight_decay,
     )
-    bar = progress.add_task("policy", total=recipe.rows) if progress else None
-    losses: list[float] = []
-    n_rows, n_tokens = 0, 0
+    stage = _Training(model, optimizers, recipe.rows + (recipe.sums.rows if recipe.sums else 0), progress)
     model.train()
-    for chunk in corpus.stream(recipe.rows, CHUNK_ROWS):
-        for batch in batches_by_length(encode_rows(chunk, tokenizer), recipe.batch_tokens, corpus.rng):
-            factor = learning_rate_factor((n_rows + len(batch) / 2) / recipe.rows, recipe)
-            set_learning_rates(optimizers, factor)
-            loss = batch_loss(model, batch, recipe.question_weight)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
-            for optimizer, _ in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.item())
-            n_rows += len(batch)
-            n_tokens += sum(len(row.ids) for row in batch)
-            if progress and bar is not None:
-                progress.update(bar, advance=len(batch), description=f"policy, loss {losses[-1]:.3f}")
+    for chunk, sums in practice_between(corpus, recipe):
+        encoded = encode_rows(chunk, tokenizer, recipe.question_weight) + encode_sums(sums, tokenizer)
+        for batch in batches_by_length(encoded, recipe.batch_tokens, corpus.rng):
+            stage.update(batch, recipe)
     model.eval()
-    if not all(math.isfinite(value) for value in losses):
-        raise FloatingPointError("the policy's loss became infinite; lower policy.learning_rate")
-    head, tail = losses[:LOG_EVERY], losses[-LOG_EVERY:]
-    return TrainingReport(len(losses), n_rows, n_tokens, sum(head) / len(head), sum(tail) / len(tail))
+    head, tail = stage.losses[:LOG_EVERY], stage.losses[-LOG_EVERY:]
+    return TrainingReport(len(stage.losses), stage.n_rows, stage.n_tokens, sum(head) / len(head), sum(tail) / len(tail))
+
+
+def practice_between(corpus: Corpus, recipe: PolicyRecipe) -> Iterator[tuple[list[CorpusRow], list[Pieces]]]:
+    """Chunks of the corpus, and the sums that go with each: evenly over the first `sums.until` of the chunks.
+
+    Sums alone, before the corpus, do harm: a policy that has seen nothing else gives words 15 nats.
+    """
+    n_chunks = math.ceil(recipe.rows / CHUNK_ROWS)
+    practised = math.ceil(n_chunks * recipe.sums.until) if recipe.sums else 0
+    for i, chunk in enumerate(corpus.stream(recipe.rows, CHUNK_ROWS)):
+        n_sums = 0
+        if recipe.sums and i < practised:
+            n_sums = recipe.sums.rows * (i + 1) // practised - recipe.sums.rows * i // practised
+        yield chunk, list(sums_rows(corpus.profile, n_sums, corpus.rng))
+
+
+class _Training:
+    """The updates of a training, and what they went through."""
+
+    def __init__(
+        self, model: LlamaForCausalLM, optimizers: Optimizers, n_expected: int, progress: Progress | None
+    ) -> None:
+        self.model, self.optimizers, self.n_expected, self.progress = model, optimizers, n_expected, progress
+        self.losses: list[float] = []
+        self.n_rows, self.n_tokens = 0, 0
+        self._bar = progress.add_task("policy", total=n_expected) if progress else None
+
+    def update(self, batch: Sequence[EncodedRow], recipe: PolicyRecipe) -> None:
+        """One step on a batch, at the learning rates of this point of the schedule."""
+        set_learning_rates(
+            self.optimizers, learning_rate_factor((self.n_rows + len(batch) / 2) / self.n_expected, recipe)
+        )
+        loss = batch_loss(self.model, batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT_NORM)
+        for optimizer, _ in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.losses.append(loss.item())
+        if not math.isfinite(self.losses[-1]):
+            raise FloatingPointError(f"the policy's loss became {self.losses[-1]}; lower policy.learning_rate")
+        self.n_rows += len(batch)
+        self.n_tokens += sum(len(row.ids) for row in batch)
+        if self.progress and self._bar is not None:
+            self.progress.update(self._bar, advance=len(batch), description=f"policy, loss {self.losses[-1]:.3f}")

@@ -74,6 +74,15 @@ class Mixture(_Strict):
     """Share of the monolingual rows without tag or system prompt."""
 
 
+class SumsRecipe(_Strict):
+    """Practice in bare calculations between the rows of the corpus (`sums.py`)."""
+
+    rows: Count
+    """Rows of four to eight calculations, each seen once."""
+    until: Annotated[float, Field(gt=0, le=1)]
+    """Share of the corpus over which they are spread, from its beginning."""
+
+
 class PolicyRecipe(_Strict):
     """Size and training of the policy."""
 
@@ -97,6 +106,8 @@ class PolicyRecipe(_Strict):
     weight_decay: Annotated[float, Field(ge=0)]
     question_weight: Share
     """Weight of a question token in the loss; an answer token has 1."""
+    sums: SumsRecipe | None = None
+    """Practice beside the corpus, if any."""
 
 
 class EvaluationRecipe(_Strict):
