@@ -16,6 +16,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+EXIT_USER_ERROR = 2
+"""Exit code for what the user can mend."""
+
 
 class LrpoBenchError(Exception):
     """Base of every error that tells the user what to change."""

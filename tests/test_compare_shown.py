@@ -13,7 +13,7 @@ from stored_runs import records, write_run
 from test_compare import evaluation
 
 from lrpo_bench.cli import main
-from lrpo_bench.compare_console import print_comparisons
+from lrpo_bench.commands.compare_console import print_comparisons
 from lrpo_bench.errors import IncomparableResultsError
 from lrpo_bench.results.compare import compare
 from lrpo_bench.results.compare_many import compare_many

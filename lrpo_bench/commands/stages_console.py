@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lrpo_bench.compare_console import print_comparisons
+from lrpo_bench.commands.compare_console import print_comparisons
 from lrpo_bench.config import RunConfig
 from lrpo_bench.console import ConsoleReporter
 from lrpo_bench.pipeline import execute, is_main_process
