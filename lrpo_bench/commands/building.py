@@ -49,6 +49,10 @@ def add_world(commands: Any) -> None:
     build.add_argument("--out", type=Path, required=True, help="the folder to write; use it as --model OUT/policy")
     build.add_argument("--rows", type=int, help="rows the policy is trained on (the profile's)")
     build.add_argument("--encoder-steps", type=int, help="(the profile's)")
+    build.add_argument(
+        "--size", help="parameters of the policy, such as 100M (the profile's); larger ones are for timing"
+    )
+    build.add_argument("--device", default="cpu", help="where the policy is trained (cpu); cuda where there is a GPU")
     build.add_argument("--overwrite", action="store_true", help="replace the folder")
     build.set_defaults(handler=_build_world)
     text = "do two builds measure alike? a table by kind and language; exit code 0 if none differs, else 1"
@@ -74,8 +78,15 @@ def _check_task(arguments: argparse.Namespace) -> int:
 
 def _build_world(arguments: argparse.Namespace) -> None:
     from lrpo_bench.world.build import BuildOptions, build
+    from lrpo_bench.world.sizes import parse_size
 
-    options = BuildOptions(arguments.rows, arguments.encoder_steps, arguments.overwrite)
+    options = BuildOptions(
+        rows=arguments.rows,
+        encoder_steps=arguments.encoder_steps,
+        parameters=parse_size(arguments.size) if arguments.size else None,
+        device=arguments.device,
+        overwrite=arguments.overwrite,
+    )
     report = build(arguments.profile, arguments.seed, arguments.out, options)
     sys.stdout.write(
         f"{report.folder}: {report.training.rows} rows, loss {report.training.last_loss:.3f}, "

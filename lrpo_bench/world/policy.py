@@ -7,8 +7,8 @@ no attention mask, because attention is causal and padded positions have no loss
 
 The loss is the mean over answer tokens (the end token included); question tokens count with `question_weight`.
 
-Where the recipe has `sums`, bare calculations (see `sums.py`) are mixed into the first part of the corpus. Arithmetic is
-what a small policy learns last: without practice it is learned at the very end or, with a few rows fewer, not at all.
+Where the recipe has `sums`, bare calculations (see `sums.py`) are mixed into the first part of the corpus. Arithmetic
+is what a small policy learns last: without practice it is learned at the very end or, with fewer rows, not at all.
 """
 
 from __future__ import annotations
