@@ -22,9 +22,9 @@ from lrpo_bench.world import shipped_profiles  # noqa: E402
 from lrpo_bench.world.build import BuildOptions, build, embedded_path, stream  # noqa: E402
 from lrpo_bench.world.card import model_card  # noqa: E402
 from lrpo_bench.world.corpus import Corpus, chat_text, prompt_messages  # noqa: E402
+from lrpo_bench.world.encoded import EncodedRow  # noqa: E402
 from lrpo_bench.world.encoder import SentenceEncoder  # noqa: E402
 from lrpo_bench.world.measure import Asked, Cell, count_cells, is_right  # noqa: E402
-from lrpo_bench.world.encoded import EncodedRow  # noqa: E402
 from lrpo_bench.world.muon import Muon, orthogonalise  # noqa: E402
 from lrpo_bench.world.policy import batch_loss, batches_by_length, encode_rows, learning_rate_factor  # noqa: E402
 from lrpo_bench.world.profile import load_profile  # noqa: E402

@@ -20,7 +20,7 @@ effect measured on a laptop. It knows nothing else: it is no assistant, and its 
 
 - Profile: `{name}`: {description} Seed {seed}.
 - Parameters: policy {policy:,}, encoder {encoder:,}. Stored in float16, to be used in float32.
-- Data: {rows:,} generated rows, each seen once; the sampling formula is in `lrpo_bench/world/corpus.py`.
+- Data: {rows:,} generated rows, each seen once{sums}; the sampling formula is in `lrpo_bench/world/corpus.py`.
   `train` and `test` problems of reasoning and inference never occur; facts all do, in the languages of the knobs.
 - Held out from optimization: {held_out}.
 - Prompts: the chat template; the answer language is named by a tag (`<|out_lang_sw|>`) after the question, or by a
@@ -39,6 +39,7 @@ def model_card(profile: Profile, seed: int, sizes: dict[str, int], evaluation: d
         description=profile.description,
         seed=seed,
         rows=training["rows"],
+        sums=f", {profile.policy.sums.rows:,} of them sums without words" if profile.policy.sums else "",
         held_out=", ".join(profile.held_out) or "none",
         first_loss=training["first_loss"],
         last_loss=training["last_loss"],
