@@ -48,3 +48,14 @@ def test_shipped_weights_agree_with_themselves(capsys):
 def test_an_unknown_world_is_one_line(capsys):
     assert main(["world", "compare", "default", "defualt"]) == 2
     assert "did you mean 'default'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_recipe_reproduces_the_default_that_ships(tmp_path) -> None:
+    """The whole recipe, a quarter of an hour on two quiet cores."""
+    from lrpo_bench.world.build import BuildOptions, build, embedded_path
+
+    report = build("default", 0, tmp_path / "default", BuildOptions(progress=False))
+    rows = compare_builds(load_cells(embedded_path("default")), list(report.cells))
+    assert not [row for row in rows if not row.agrees], agreement_text(rows)
