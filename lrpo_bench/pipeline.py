@@ -155,8 +155,7 @@ def _refuse_unusable_model(plan: Plan) -> None:
         load_encoder(config.eval.diversity_encoder, device=config.model.device)
     if config.model.name != "mock":
         tokenizer = load_tokenizer(ModelSpec(**config.model.model_dump()))
-        for wanted in {config.instruct, _instruct_of(plan)}:
-            render(build_prompt(task, sample, sample.lang, resolve_instruct(wanted, tokenizer)), tokenizer)
+        render(build_prompt(task, sample, sample.lang, resolve_instruct(plan.instruct, tokenizer)), tokenizer)
 
 
 def _refuse_changed_inputs(folder: Path, plan: Plan) -> None:
@@ -204,7 +203,7 @@ def _evaluate(session: Session, name: Literal["before", "after"], model_name: st
     started = time.monotonic()
     model, tokenizer = _load(session.config, model_name)
     model, cache = _with_cache(model, session.config)
-    instruct = resolve_instruct(session.config.instruct, tokenizer)
+    instruct = resolve_instruct(session.plan.instruct, tokenizer)
     if instruct == "tag":
         _note_untagged(session, tokenizer)
     if name == "before":
@@ -301,7 +300,7 @@ def _train(session: Session, detector: LanguageDetector) -> None:
     hf_model, tokenizer = _load(plan.config, plan.config.model.name, train=True)
     if plan.config.train.warm_start.add_tags:
         add_language_tags(hf_model.model, tokenizer, plan.arms, plan.config.seed)  # type: ignore[attr-defined]
-    instruct = resolve_instruct(_instruct_of(plan), tokenizer)
+    instruct = resolve_instruct(plan.instruct, tokenizer)
     store.update(
         hashes={"weights": hf_model.info.weights_hash}, extra={"train_instruct": instruct, "arms": list(plan.arms)}
     )
@@ -346,13 +345,9 @@ def _train_beside_rank_zero(plan: Plan) -> None:
 
     detector = get_detector(plan.config.eval.detector, _asked_languages(plan))
     hf_model, tokenizer = _load(plan.config, plan.config.model.name, train=True)
-    instruct = resolve_instruct(_instruct_of(plan), tokenizer)
+    instruct = resolve_instruct(plan.instruct, tokenizer)
     job = TrainingJob(plan.config, plan.training_samples, plan.arms, instruct, detector, plan.config.out, plan.parallel)
     train_policy(job, hf_model.model, tokenizer, None)  # type: ignore[attr-defined]
-
-
-def _instruct_of(plan: Plan) -> str:
-    return "system" if plan.method is not None and plan.method.zero else plan.config.instruct
 
 
 def _stops(plan: Plan) -> dict[str, dict[str, list[str]]]:
