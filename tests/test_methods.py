@@ -75,6 +75,9 @@ def test_the_sweep_runs_every_method_with_three_seeds_on_the_shared_settings():
     warm = [cell for cell in sweep.cells if cell.config.train.warm_start.enabled]
     assert {(cell.config.train.method, cell.config.seed) for cell in warm} == {("lrpo", seed) for seed in (0, 1, 2)}
     assert len({cell.config.eval.model_dump_json() for cell in sweep.cells}) == 1, "the evaluation before is shared"
+    rewards = [cell.config.train.reward for cell in sweep.cells]
+    calibrations = [reward.similarity.calibration for reward in rewards if reward.kind == "similarity"]
+    assert sorted(calibrations) == ["mean"] * 3 + ["none"] * 3 + ["quantile"] * 3
 
 
 def test_without_annealing_both_schedules_stay():
