@@ -65,6 +65,18 @@ def whole_model(policy: Any) -> Any:
     return policy.get_base_model() if hasattr(policy, "get_base_model") else policy
 
 
+def keep_tensorboard(trainer: Any, folder: Path) -> None:
+    """Sends TensorBoard's files to `folder`: transformers would put them among the checkpoints, which are deleted.
+
+    TENSORBOARD_LOGGING_DIR goes before it, as transformers has it.
+    """
+    from transformers.integrations import TensorBoardCallback
+
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(folder)
+
+
 def save_policy(trainer: Any, folder: Path) -> None:
     """Writes the trained policy as a whole model, adapters merged into its weights."""
     model = trainer.accelerator.unwrap_model(trainer.model)
