@@ -29,7 +29,8 @@ def trained(tmp_path, model, tracker, method="lrpo", **environment) -> Path:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config))
     root = Path(__file__).resolve().parents[1]
-    found = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | environment
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
+    found = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | environment
     command = [sys.executable, "-m", "lrpo_bench", "train", "--config", str(file)]
     done = subprocess.run(command, cwd=tmp_path, env=found, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

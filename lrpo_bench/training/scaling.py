@@ -1,8 +1,9 @@
 """From `train.scale` to the arguments of TRL and PEFT, and the policy that comes out of them.
 
 Processes are the launcher's affair: `accelerate launch --num_processes 2 -m lrpo_bench train ...` runs DDP, and a file
-of `accelerate config` runs FSDP or DeepSpeed. Tested here: DDP with gloo on a CPU, LoRA, gradient checkpointing. Never
-run here, for want of a GPU or a package: vLLM, FSDP, DeepSpeed, trackers.
+of `accelerate config` runs FSDP or DeepSpeed, of which nothing here knows. Tested: DDP with gloo on a CPU, LoRA,
+gradient checkpointing, bfloat16, trackers. Never run, for want of a GPU: vLLM, DeepSpeed and FSDP (accelerate 1.15
+shards on accelerators only: on CPUs it takes a file for FSDP and runs DDP, without a word).
 """
 
 from __future__ import annotations
