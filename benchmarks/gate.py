@@ -95,8 +95,8 @@ def main() -> None:
     about = (__doc__ or "").strip().split("\n\n")[2]
     text = (
         f"# The gate and quality\n\n{about}\n\n{len(gates)} groups of {gates.shape[1]}; cosines of rollouts that pass: "
-        f"5% {inner[0]:.3f}, median {inner[1]:.3f}, 95% {inner[2]:.3f}; closed in the run {(gates == 0).mean():.2%}.\n\n"
-        f"Spread of advantages among rollouts that pass:\n\n{table(header, lines)}\n"
+        f"5% {inner[0]:.3f}, median {inner[1]:.3f}, 95% {inner[2]:.3f}; closed in the run {(gates == 0).mean():.2%}."
+        f"\n\nSpread of advantages among rollouts that pass:\n\n{table(header, lines)}\n"
     )
     write("gate", text, {"spreads": {str(share): one for share, one in found.items()}, "groups": len(gates)})
 
