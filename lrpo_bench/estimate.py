@@ -65,7 +65,7 @@ def _estimate(plan: Plan, n_evaluations: int) -> str:
     except LrpoBenchError as error:
         return f"not estimated: {error}"
     loading_s = time.monotonic() - started
-    instruct = resolve_instruct(config.instruct, model.tokenizer)
+    instruct = resolve_instruct(plan.instruct, model.tokenizer)
     selection = max(plan.selections, key=lambda s: s.task.kind == "generate")
     samples = selection.evaluation[:_PROBE_PROMPTS]
     prompts = [build_prompt(selection.task, sample, sample.lang, instruct) for sample in samples]

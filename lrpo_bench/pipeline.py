@@ -34,14 +34,15 @@ from lrpo_bench.models.encoder import load_encoder
 from lrpo_bench.models.load import ModelSpec, load_hf_model, load_tokenizer, weights_hash
 from lrpo_bench.models.prompting import SYSTEM_PROMPTS, build_prompt, render, resolve_instruct, untagged_languages
 from lrpo_bench.plan import Plan
-from lrpo_bench.results.files import first_difference, read_json, remove
+from lrpo_bench.results.files import first_difference, read_json, read_rows, remove
 from lrpo_bench.results.schema import Signature, TaskSignature
 from lrpo_bench.results.store import MANIFEST, Store, read_manifest
 from lrpo_bench.tasks.extraction import EXTRACTION_VERSION
 from lrpo_bench.tasks.selection import Selection
 from lrpo_bench.training.methods import get_method
+from lrpo_bench.training.reward_functions.factory import check_encoder
 from lrpo_bench.training.routers import load_learned_router
-from lrpo_bench.training.steps import OFFLINE, SUMMARY, WARM_START, training_steps
+from lrpo_bench.training.steps import OFFLINE, SUMMARY, TENSORBOARD, WARM_START, training_steps
 
 Stage = Literal["eval", "train", "run"]
 
@@ -101,7 +102,7 @@ def execute(plan: Plan, stage: Stage, command: Sequence[str], reporter: Reporter
     with Store.open(config.out, plan.decisive_config(), command=command, overwrite=overwrite) as store:
         session = Session(plan, store, reporter)
         if overwrite:
-            remove([config.out / name for name in ("model", "model.tmp", OFFLINE, WARM_START)])
+            remove([config.out / name for name in ("model", "model.tmp", OFFLINE, WARM_START, TENSORBOARD)])
         if store.is_complete and store.manifest.extra.get("stage") in (stage, "run"):
             reporter.note(f"{config.out} is complete; using its results (--overwrite makes it again)")
             return config.out
@@ -153,10 +154,11 @@ def _refuse_unusable_model(plan: Plan) -> None:
     _word_list(config)
     if config.eval.diversity_encoder is not None:
         load_encoder(config.eval.diversity_encoder, device=config.model.device)
+    if plan.trained and plan.n_rollouts:
+        check_encoder(config.train.reward, config.model.device)
     if config.model.name != "mock":
         tokenizer = load_tokenizer(ModelSpec(**config.model.model_dump()))
-        for wanted in {config.instruct, _instruct_of(plan)}:
-            render(build_prompt(task, sample, sample.lang, resolve_instruct(wanted, tokenizer)), tokenizer)
+        render(build_prompt(task, sample, sample.lang, resolve_instruct(plan.instruct, tokenizer)), tokenizer)
 
 
 def _refuse_changed_inputs(folder: Path, plan: Plan) -> None:
@@ -204,7 +206,7 @@ def _evaluate(session: Session, name: Literal["before", "after"], model_name: st
     started = time.monotonic()
     model, tokenizer = _load(session.config, model_name)
     model, cache = _with_cache(model, session.config)
-    instruct = resolve_instruct(session.config.instruct, tokenizer)
+    instruct = resolve_instruct(session.plan.instruct, tokenizer)
     if instruct == "tag":
         _note_untagged(session, tokenizer)
     if name == "before":
@@ -301,7 +303,7 @@ def _train(session: Session, detector: LanguageDetector) -> None:
     hf_model, tokenizer = _load(plan.config, plan.config.model.name, train=True)
     if plan.config.train.warm_start.add_tags:
         add_language_tags(hf_model.model, tokenizer, plan.arms, plan.config.seed)  # type: ignore[attr-defined]
-    instruct = resolve_instruct(_instruct_of(plan), tokenizer)
+    instruct = resolve_instruct(plan.instruct, tokenizer)
     store.update(
         hashes={"weights": hf_model.info.weights_hash}, extra={"train_instruct": instruct, "arms": list(plan.arms)}
     )
@@ -319,8 +321,19 @@ def _train(session: Session, detector: LanguageDetector) -> None:
         hashes={"weights_after": weights_hash(str(folder), hf_model.model)},  # type: ignore[attr-defined]
         extra={"seconds_train": round(time.monotonic() - started, 1), **_built_before(store.path)},
     )
+    _note_unscored(session)
     del hf_model
     gc.collect()
+
+
+def _note_unscored(session: Session) -> None:
+    """Says how many rollouts had no reward (NaN, a judge that failed): they are counted, and move nothing."""
+    steps = read_rows(session.store.path / "router.jsonl")
+    unscored, total = sum(row["unscored"] for row in steps), sum(sum(row["sampled"].values()) for row in steps)
+    if total and unscored == total:
+        session.reporter.note(f"train: none of {total} rollouts has a known reward, so nothing was learned from them")
+    elif unscored:
+        session.reporter.note(f"train: {unscored} of {total} rollouts have no known reward, and moved nothing")
 
 
 def _built_before(folder: Path) -> dict[str, Any]:
@@ -346,13 +359,9 @@ def _train_beside_rank_zero(plan: Plan) -> None:
 
     detector = get_detector(plan.config.eval.detector, _asked_languages(plan))
     hf_model, tokenizer = _load(plan.config, plan.config.model.name, train=True)
-    instruct = resolve_instruct(_instruct_of(plan), tokenizer)
+    instruct = resolve_instruct(plan.instruct, tokenizer)
     job = TrainingJob(plan.config, plan.training_samples, plan.arms, instruct, detector, plan.config.out, plan.parallel)
     train_policy(job, hf_model.model, tokenizer, None)  # type: ignore[attr-defined]
-
-
-def _instruct_of(plan: Plan) -> str:
-    return "system" if plan.method is not None and plan.method.zero else plan.config.instruct
 
 
 def _stops(plan: Plan) -> dict[str, dict[str, list[str]]]:

@@ -39,6 +39,11 @@ class Plan:
     """Translations of the training questions by source id and language, for methods that use them."""
 
     @property
+    def instruct(self) -> str:
+        """How the policy is told its language, in training and in both evaluations: `auto`, or a way by name."""
+        return "system" if self.method is not None and self.method.zero else self.config.instruct
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks, in the order of the configuration."""
         return tuple(selection.task for selection in self.selections)
@@ -107,6 +112,11 @@ class Plan:
 def make_plan(config: RunConfig, *, train: bool) -> Plan:
     """The plan of a configuration; everything that can be refused without a model is refused here."""
     method = get_method(config.train.method) if train else None
+    if method is not None and method.zero and config.instruct not in ("auto", "system"):
+        raise ConfigError(
+            f"method {method.name!r} names the language by a system prompt, got instruct {config.instruct!r}; leave it "
+            f"out, or use method {method.name.removesuffix('-zero')!r}"
+        )
     trains = method is not None and method.routing != "none"
     selections = tuple(select_questions(config, train=trains))
     if not trains:

@@ -75,6 +75,31 @@ def test_the_sweep_runs_every_method_with_three_seeds_on_the_shared_settings():
     warm = [cell for cell in sweep.cells if cell.config.train.warm_start.enabled]
     assert {(cell.config.train.method, cell.config.seed) for cell in warm} == {("lrpo", seed) for seed in (0, 1, 2)}
     assert len({cell.config.eval.model_dump_json() for cell in sweep.cells}) == 1, "the evaluation before is shared"
+    rewards = [cell.config.train.reward for cell in sweep.cells]
+    calibrations = [reward.similarity.calibration for reward in rewards if reward.kind == "similarity"]
+    assert sorted(calibrations) == ["mean"] * 3 + ["none"] * 3 + ["quantile"] * 3
+
+
+def test_the_sweep_has_the_settings_of_each_methods_own_file():
+    cells = load_sweep(SHIPPED_CONFIGS / "sweeps" / "methods.yaml").cells
+    shared = {"steps", "questions_per_step", "save_every", "generation", "router", "warm_start", "offline"}
+    for cell in cells:
+        name = cell.name.split("/")[0]
+        own = parse_config(load_config(SHIPPED_CONFIGS / "methods" / f"{name.removesuffix('-warm')}.yaml")).train
+        found, wanted = cell.config.train.model_dump(), own.model_dump()
+        if get_method(own.method).routing == "learned":
+            assert found["router"] == wanted["router"], name
+        if own.method == "sft" or name == "lrpo-warm":
+            sft = parse_config(load_config(SHIPPED_CONFIGS / "methods" / "sft.yaml")).train
+            assert found["warm_start"] == sft.model_dump()["warm_start"] | {"enabled": name == "lrpo-warm"}
+        if get_method(own.method).needs_dominant or own.method == "dpo":
+            ignored = {"dominant_rollouts"}  # written out in the files: half of the group, the default
+            assert {k: v for k, v in found["offline"].items() if k not in ignored} == {
+                k: v for k, v in wanted["offline"].items() if k not in ignored
+            }, name
+        assert {k: v for k, v in found.items() if k not in shared} == {
+            k: v for k, v in wanted.items() if k not in shared
+        }, name
 
 
 def test_without_annealing_both_schedules_stay():

@@ -204,6 +204,25 @@ def test_the_order_of_observations_does_not_matter(data, batch, normalization):
     assert one.state_dict() == other.state_dict()  # exactly: ranks must not drift apart
 
 
+def same_values(one, other):
+    plain = [{kind: {cell: row.tolist() for cell, row in table.items()} for kind, table in r.values.items()}
+             for r in (one, other)]  # fmt: skip
+    return plain[0] == plain[1]
+
+
+@settings(deadline=None)
+@given(st.lists(observation, max_size=20), st.sampled_from(["none", "center", "zscore"]))
+def test_unknown_rewards_never_spread(batch, normalization):
+    """What a router learns from a batch is what it learns without the NaN; an empty batch teaches nothing."""
+    one, other = router(normalization=normalization), router(normalization=normalization)
+    one.observe(batch, 0)
+    other.observe([item for item in batch if not math.isnan(item.reward)], 0)
+    assert same_values(one, other)
+    assert np.isfinite(one.probs(DACH, 1)).all() and one.probs(DACH, 1).sum() == pytest.approx(1.0)
+    if all(math.isnan(item.reward) for item in batch):
+        assert one.probs(DACH, 0).tolist() == router(normalization=normalization).probs(DACH, 0).tolist()
+
+
 def test_not_even_the_last_bit_depends_on_the_order():
     # Sums of 40 random rewards differ in their last bits from order to order; ranks must not drift apart by them.
     generator = np.random.default_rng(0)

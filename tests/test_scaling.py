@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 
 import pytest
@@ -65,6 +66,19 @@ def test_checkpointed_activations_change_nothing(make_job, tiny_model_folder):  
     plain, _ = train(make_job("a", **common), tiny_model_folder)
     less, _ = train(make_job("b", scale={"gradient_checkpointing": True}, **common), tiny_model_folder)
     assert_same_weights(plain, less, atol=1e-6)
+
+
+def test_bfloat16_computes_in_it_and_keeps_weights_in_float32(make_job, tiny_model_folder):  # noqa: F811
+    """Small updates would vanish in bfloat16 weights, so they stay as they are under autocast."""
+    jobs = [make_job(name, steps=2, save_every=100, learning_rate=1e-3, top_p=1e-6) for name in "ab"]
+    half = jobs[1].config.model.model_copy(update={"dtype": "bfloat16"})
+    jobs[1] = dataclasses.replace(jobs[1], config=jobs[1].config.model_copy(update={"model": half}))
+    before = load_hf_model(ModelSpec(str(tiny_model_folder), device="cpu")).model.state_dict()
+    (plain, _), (mixed, _) = (train(job, tiny_model_folder) for job in jobs)
+    weights = mixed.state_dict()
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert any(not torch.equal(before[name], weights[name]) for name in before)
+    assert any(not torch.equal(plain.state_dict()[name], weights[name]) for name in before), "it computed in float32"
 
 
 def test_vllm_and_trackers_become_trls_arguments(monkeypatch):

@@ -24,7 +24,8 @@ from lrpo_bench.sweeps.console import _view, watch
 from lrpo_bench.sweeps.engines import Job, LocalEngine, RayEngine
 from lrpo_bench.sweeps.file import cell_values, load_sweep, parse_sweep
 from lrpo_bench.sweeps.runner import SweepRun
-from lrpo_bench.sweeps.share import share_before
+from lrpo_bench.sweeps.share import before_key, share_before
+from lrpo_bench.training.methods import METHODS
 
 MOCK = {
     "model": {"name": "mock"},
@@ -228,6 +229,22 @@ def test_the_untrained_evaluation_is_shared_and_is_the_same_to_the_byte(tmp_path
     assert {k: v for k, v in one.extra.items() if k in ("model", "instruct", "trained_languages")} == {
         k: v for k, v in two.extra.items() if k in ("model", "instruct", "trained_languages")
     }
+
+
+def test_a_policy_that_is_asked_otherwise_shares_nothing(tmp_path, capsys):
+    """A Zero method names the language by a system prompt, in its evaluations too."""
+    sweep = two_alike(tmp_path / "o")
+    donor, taker = sweep.cells
+    run(dataclasses.replace(sweep, cells=(donor,)))
+    tagged = make_plan(taker.config, train=True)
+    zero = dataclasses.replace(tagged, method=METHODS["lrpo-zero"])
+    assert before_key(zero) != before_key(tagged)
+    assert share_before(taker, zero, [donor], ()) is None and not taker.folder.exists()
+    path = donor.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["config"]["train"] = {"method": "grpo-zero-of-old"}  # a name that is gone says nothing
+    path.write_text(json.dumps(manifest))
+    assert share_before(taker, tagged, [donor], ()) == donor
 
 
 @pytest.mark.parametrize(

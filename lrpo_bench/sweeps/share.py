@@ -14,9 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from lrpo_bench.config import ModelConfig
 from lrpo_bench.evaluation.embedding_diversity import carried_over
@@ -31,10 +32,12 @@ from lrpo_bench.results.schema import Evaluation, Manifest
 from lrpo_bench.results.store import Store, read_manifest
 from lrpo_bench.sweeps.file import Cell
 from lrpo_bench.tasks.extraction import EXTRACTION_VERSION
+from lrpo_bench.training.methods import METHODS
 
 BEFORE = "before"
-_DECISIVE = ("model", "eval", "instruct", "seed")
-"""Sections of the configuration; those on tasks are compared by hashes, as training data do not matter here."""
+_DECISIVE = ("model", "eval", "seed")
+"""Sections of the configuration; those on tasks are compared by hashes, as training data do not matter here, and how
+the policy is told its language by `Plan.instruct`."""
 
 
 def before_key(plan: Plan) -> str:
@@ -47,7 +50,7 @@ def before_key(plan: Plan) -> str:
         [s.task.info.name, s.task.info.version, s.task.variant, s.data_hash, s.prompt_hash, *s.languages]
         for s in plan.selections
     ]
-    values = [config.model.model_dump_json(), config.eval.model_dump_json(), config.instruct, config.seed, asked]
+    values = [config.model.model_dump_json(), config.eval.model_dump_json(), plan.instruct, config.seed, asked]
     limits = [entry.limit for entry in config.tasks]
     text = json.dumps([*values, limits, _candidates(plan), plan.arms if _asks_across(plan) else None], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -120,7 +123,15 @@ def _same_conditions(plan: Plan, donor: Manifest, weights: str | None) -> bool:
     same_place = plain(here) == plain(there) and plain(environment.versions()) == plain(donor.versions)
     same_code = environment.git_state()["commit"] == donor.git.get("commit")
     config = plan.decisive_config()
+    if _asked_by(donor.config) != plan.instruct:
+        return False
     return same_place and same_code and all(donor.config.get(key) == config[key] for key in _DECISIVE)
+
+
+def _asked_by(config: Mapping[str, Any]) -> str:
+    """How a run told its policy the language, as `Plan.instruct` says it."""
+    method = METHODS.get(config.get("train", {}).get("method", ""))
+    return "system" if method is not None and method.zero else str(config["instruct"])
 
 
 def _same_judges(plan: Plan, found: Evaluation) -> bool:

@@ -27,8 +27,8 @@ from lrpo_bench.training.methods import Method, get_method
 from lrpo_bench.training.regret import regret_meter
 from lrpo_bench.training.reward_functions.factory import RewardInputs, build_reward
 from lrpo_bench.training.routers import build_router, quota_of, save_router
-from lrpo_bench.training.scaling import peft_config, save_policy, scale_arguments
-from lrpo_bench.training.steps import OFFLINE, WARM_START
+from lrpo_bench.training.scaling import keep_tensorboard, peft_config, save_policy, scale_arguments
+from lrpo_bench.training.steps import OFFLINE, TENSORBOARD, WARM_START
 from lrpo_bench.training.trainer import (
     AdvantageRule,
     LRPOTrainer,
@@ -80,6 +80,8 @@ def train_policy(
         return result
     checkpoint = last_whole_checkpoint(job.folder / "checkpoints")
     trainer = _trainer(job, model, tokenizer, sink, callbacks, checkpoint)
+    if "tensorboard" in job.config.train.scale.report_to:
+        keep_tensorboard(trainer, job.folder / TENSORBOARD)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     temporary = job.folder / "model.tmp"
     if trainer.accelerator.is_main_process:
@@ -262,6 +264,8 @@ def trl_arguments(config: RunConfig, folder: Path) -> Any:
         disable_tqdm=True,
         log_completions=False,
         dataloader_pin_memory=False,
+        run_name=folder.resolve().parent.name,  # what trackers call the run: its folder
+        project="lrpo-bench",
         **scale_arguments(train.scale),
     )
 

@@ -1,8 +1,9 @@
 """From `train.scale` to the arguments of TRL and PEFT, and the policy that comes out of them.
 
 Processes are the launcher's affair: `accelerate launch --num_processes 2 -m lrpo_bench train ...` runs DDP, and a file
-of `accelerate config` runs FSDP or DeepSpeed. Tested here: DDP with gloo on a CPU, LoRA, gradient checkpointing. Never
-run here, for want of a GPU or a package: vLLM, FSDP, DeepSpeed, trackers.
+of `accelerate config` runs FSDP or DeepSpeed, of which nothing here knows. Tested: DDP with gloo on a CPU, LoRA,
+gradient checkpointing, bfloat16, trackers. Never run, for want of a GPU: vLLM, DeepSpeed and FSDP (accelerate 1.15
+shards on accelerators only: on CPUs it takes a file for FSDP and runs DDP, without a word).
 """
 
 from __future__ import annotations
@@ -63,6 +64,18 @@ def peft_config(lora: LoraSettings) -> Any | None:
 def whole_model(policy: Any) -> Any:
     """The causal language model itself, its adapters in place, where PEFT has wrapped it."""
     return policy.get_base_model() if hasattr(policy, "get_base_model") else policy
+
+
+def keep_tensorboard(trainer: Any, folder: Path) -> None:
+    """Sends TensorBoard's files to `folder`: transformers would put them among the checkpoints, which are deleted.
+
+    TENSORBOARD_LOGGING_DIR goes before it, as transformers has it.
+    """
+    from transformers.integrations import TensorBoardCallback
+
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(folder)
 
 
 def save_policy(trainer: Any, folder: Path) -> None:

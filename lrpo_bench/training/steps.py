@@ -12,8 +12,10 @@ OFFLINE = "offline"
 """Folder of rollouts and pairs."""
 WARM_START = "warm_start"
 """Folder of the warm-started policy."""
+TENSORBOARD = "tensorboard"
+"""Folder of TensorBoard's files, where it is among `train.scale.report_to`."""
 SUMMARY = "summary.json"
-"""In both: what was made, for the manifest."""
+"""In the first two: what was made, for the manifest."""
 
 
 def training_steps(train: TrainConfig, method: Method, n_questions: int | None = None) -> int:

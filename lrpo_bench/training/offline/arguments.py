@@ -9,7 +9,8 @@ from lrpo_bench.config import RunConfig
 
 _SHARED = (
     "activation_checkpointing", "bf16", "data_seed", "dataloader_pin_memory", "disable_tqdm", "logging_steps",
-    "lr_scheduler_type", "report_to", "save_steps", "save_strategy", "save_total_limit", "seed", "use_cpu",
+    "lr_scheduler_type", "project", "report_to", "run_name", "save_steps", "save_strategy",
+    "save_total_limit", "seed", "use_cpu",
 )  # fmt: skip
 
 

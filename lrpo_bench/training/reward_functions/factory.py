@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from lrpo_bench.calibration.files import load_table
 from lrpo_bench.errors import UnknownNameError
 from lrpo_bench.language_id.base import LanguageDetector
-from lrpo_bench.lrpo.calibration import Calibrator
+from lrpo_bench.lrpo.calibration import Calibrator, EncoderIdentity
 from lrpo_bench.lrpo.rewards import GateConfig
-from lrpo_bench.models.encoder import load_encoder
+from lrpo_bench.models.encoder import SentenceEncoder, load_encoder
 from lrpo_bench.models.endpoint import ChatEndpoint, EndpointSettings
 from lrpo_bench.results.files import storage_errors
 from lrpo_bench.reward_config import REWARD_KINDS, JudgeConfig, RewardConfig, SimilarityConfig
@@ -50,6 +50,18 @@ def check_reward(settings: RewardConfig, samples: Samples, arms: Sequence[str]) 
         _calibrator(settings.similarity).require_pairs(arms, References(samples).languages)
     if "judge" in settings.kinds:
         ChatEndpoint(_endpoint_settings(settings.judge))
+
+
+def check_encoder(settings: RewardConfig, device: str) -> None:
+    """Refuses an encoder that does not load, or that a calibration table is not for, before anything is computed.
+
+    Raises:
+        LrpoBenchError: in one line.
+    """
+    if "similarity" in settings.kinds:
+        info, table = _encoder(settings.similarity, device).info, _calibrator(settings.similarity).table
+        if table is not None:
+            table.require_encoder(EncoderIdentity(info.name, info.weights_hash, info.dimension))
 
 
 def reward_hashes(settings: RewardConfig) -> dict[str, str]:
@@ -95,16 +107,17 @@ def _similarity(settings: SimilarityConfig, inputs: RewardInputs) -> SimilarityR
         inputs.detector,
         inputs.gate,
         inputs.eos_token_ids,
-        encoder=load_encoder(
-            settings.encoder,
-            revision=settings.revision,
-            device=inputs.device,
-            trust_remote_code=settings.trust_remote_code,
-        ),
+        encoder=_encoder(settings, inputs.device),
         calibrator=_calibrator(settings),
     )
     reward.require_pairs(inputs.arms)
     return reward
+
+
+def _encoder(settings: SimilarityConfig, device: str) -> SentenceEncoder:
+    return load_encoder(
+        settings.encoder, revision=settings.revision, device=device, trust_remote_code=settings.trust_remote_code
+    )
 
 
 def _calibrator(settings: SimilarityConfig) -> Calibrator:
