@@ -33,13 +33,18 @@ class ModelSpec:
     """`auto`, `loop`, `generate` or `static`; see `models.decoding`."""
 
 
-def resolve_path(name: str) -> str:
-    """The folder of an embedded model, or `name` itself."""
+def resolve_path(name: str, part: str = "policy") -> str:
+    """The folder of an embedded model (its `part`: policy or encoder), or `name` itself."""
     if not name.startswith(EMBEDDED_PREFIX):
         return name
+    from lrpo_bench import world
+
+    profile = name.removeprefix(EMBEDDED_PREFIX)
+    if profile in world.shipped_profiles():  # `world.build` knows it too, and takes a second to load
+        return str(Path(world.__file__).parent / "weights" / profile / part)
     from lrpo_bench.world.build import embedded_path
 
-    return str(embedded_path(name.removeprefix(EMBEDDED_PREFIX)) / "policy")
+    return str(embedded_path(profile) / part)
 
 
 def load_tokenizer(spec: ModelSpec) -> Any:
