@@ -246,7 +246,7 @@ def _evaluate(session: Session, name: Literal["before", "after"], model_name: st
 
 def _decoder(session: Session, model: Model) -> Any:
     """What decodes for the model, if it is one that chooses among ways: it keeps to what this run chose before."""
-    decoder = getattr(model, "decoder", None)
+    decoder: Any = getattr(model, "decoder", None)
     if getattr(decoder, "wanted", None) != "auto":
         return None
     chosen = session.store.manifest.extra.get("generation")
