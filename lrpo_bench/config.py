@@ -57,8 +57,26 @@ class ModelConfig(Section):
     """Sequences decoded or scored at once during evaluation."""
     trust_remote_code: bool = False
     """Run code that comes with the model; off unless you ask for it by name."""
-    generation: Literal["auto", "loop", "generate", "static"] = "auto"
-    """Decoding loop of an evaluation: our own, or transformers' `generate` with a dynamic or a static cache."""
+    generation: Literal["auto", "loop", "generate", "static", "compiled", "continuous"] = "auto"
+    """How an evaluation decodes: our loop, transformers' `generate` (its static cache, compiled), continuous batching;
+    `auto` takes what is fastest in a short trial with equal greedy tokens."""
+    backend: Literal["hf", "vllm"] = "hf"
+    """What evaluates: transformers, or vLLM (the extra `vllm`); training always loads with transformers."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    """Devices over which backend vllm splits the weights."""
+    gpu_memory_share: float = Field(default=0.9, gt=0, le=1)
+    """Share of a device's memory that backend vllm may take; lower it where a run also trains on the device."""
+
+    @model_validator(mode="after")
+    def _backend(self) -> ModelConfig:
+        if self.backend == "hf" and (self.tensor_parallel, self.gpu_memory_share) != (1, 0.9):
+            raise ConfigError("model.tensor_parallel and model.gpu_memory_share are of model.backend vllm; got hf")
+        if self.backend == "vllm" and (self.generation, self.device) != ("auto", "auto"):
+            raise ConfigError(
+                "model.backend vllm decodes in its own way and place; leave model.generation and model.device at "
+                f"auto, got {self.generation} and {self.device}"
+            )
+        return self
 
 
 class TaskConfig(Section):

@@ -7,7 +7,7 @@ import time
 from lrpo_bench.errors import LrpoBenchError
 from lrpo_bench.evaluation.answer_judge import make_judge
 from lrpo_bench.models.base import Sampling
-from lrpo_bench.models.load import ModelSpec, load_hf_model
+from lrpo_bench.models.load import ModelSpec, load_model
 from lrpo_bench.models.prompting import build_prompt, resolve_instruct
 from lrpo_bench.plan import Plan
 from lrpo_bench.training.methods import Method
@@ -61,7 +61,7 @@ def _estimate(plan: Plan, n_evaluations: int) -> str:
         return "seconds (the mock model computes nothing)"
     started = time.monotonic()
     try:
-        model = load_hf_model(ModelSpec(**config.model.model_dump()))
+        model = load_model(ModelSpec(**config.model.model_dump()))
     except LrpoBenchError as error:
         return f"not estimated: {error}"
     loading_s = time.monotonic() - started

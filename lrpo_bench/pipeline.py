@@ -31,7 +31,7 @@ from lrpo_bench.lrpo.routing import Router
 from lrpo_bench.models.base import Model
 from lrpo_bench.models.cache import CachedModel, ResponseCache
 from lrpo_bench.models.encoder import load_encoder
-from lrpo_bench.models.load import ModelSpec, load_hf_model, load_tokenizer, weights_hash
+from lrpo_bench.models.load import ModelSpec, load_model, load_tokenizer, require_vllm, weights_hash
 from lrpo_bench.models.prompting import SYSTEM_PROMPTS, build_prompt, render, resolve_instruct, untagged_languages
 from lrpo_bench.plan import Plan
 from lrpo_bench.results.files import first_difference, read_json, read_rows, remove
@@ -156,6 +156,8 @@ def _refuse_unusable_model(plan: Plan) -> None:
         load_encoder(config.eval.diversity_encoder, device=config.model.device)
     if plan.trained and plan.n_rollouts:
         check_encoder(config.train.reward, config.model.device)
+    if config.model.backend == "vllm":
+        require_vllm()
     if config.model.name != "mock":
         tokenizer = load_tokenizer(ModelSpec(**config.model.model_dump()))
         render(build_prompt(task, sample, sample.lang, resolve_instruct(plan.instruct, tokenizer)), tokenizer)
@@ -193,8 +195,10 @@ def _load(run: RunConfig, name: str, *, train: bool = False) -> tuple[Model, Any
         from lrpo_bench.models.fake import MockModel
 
         return MockModel(), None
-    spec = ModelSpec(**{**config.model_dump(), "name": name, "dtype": dtype})
-    model = load_hf_model(spec)
+    values = config.model_dump() | {"name": name, "dtype": dtype}
+    if train:
+        values |= {"backend": "hf", "generation": "auto"}
+    model = load_model(ModelSpec(**values))
     return model, model.tokenizer
 
 
@@ -205,6 +209,7 @@ def _evaluate(session: Session, name: Literal["before", "after"], model_name: st
         return
     started = time.monotonic()
     model, tokenizer = _load(session.config, model_name)
+    decoder = _decoder(session, model)
     model, cache = _with_cache(model, session.config)
     instruct = resolve_instruct(session.plan.instruct, tokenizer)
     if instruct == "tag":
@@ -225,6 +230,7 @@ def _evaluate(session: Session, name: Literal["before", "after"], model_name: st
     bar = session.reporter.progress(f"evaluate {name}", count_responses(chunks, settings))
     with judged_by(judge, tasks), bar as advance:
         for records in evaluate(model, chunks, detector, settings, done=writer.done, progress=advance):
+            _keep_choice(session, decoder)
             judged = judge_records(records, detector, words)
             writer.append(with_router_choice(judged, router, languages, session.config.train.steps))
     trained = session.plan.trained or None
@@ -236,8 +242,28 @@ def _evaluate(session: Session, name: Literal["before", "after"], model_name: st
     if cache is not None:
         session.store.update(extra={f"cache_{name}": {"reused": cache.hits, "generated": cache.misses}})
         session.reporter.note(f"{name}: {cache.hits} responses from the cache, {cache.misses} from the model")
-    del model
+    del model, decoder
     gc.collect()
+
+
+def _decoder(session: Session, model: Model) -> Any:
+    """What decodes for the model, if it is one that chooses among ways: it keeps to what this run chose before."""
+    decoder: Any = getattr(model, "decoder", None)
+    if getattr(decoder, "wanted", None) != "auto":
+        return None
+    chosen = session.store.manifest.extra.get("generation")
+    if chosen is not None:
+        decoder.wanted = chosen["way"]
+    # Responses from a cache must be those that would be made, so no stopwatch may decide how they are made.
+    decoder.timed = session.config.eval.cache is None
+    return decoder
+
+
+def _keep_choice(session: Session, decoder: Any) -> None:
+    """Notes in the manifest how responses are decoded, as soon as it is decided, for whoever continues the run."""
+    choice = getattr(decoder, "choice", None)
+    if choice is not None and "generation" not in session.store.manifest.extra:
+        session.store.update(extra={"generation": choice.to_json()})
 
 
 def _note_judge(session: Session, name: str, judge: EndpointJudge) -> None:

@@ -1,4 +1,7 @@
-"""What the commands do once their arguments are read: plan, execute, print."""
+"""What the commands do once their arguments are read: plan, execute, print.
+
+What only some of them need is imported where it is needed: comparisons, intervals and figures take a second to load.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lrpo_bench.commands.compare_console import print_comparisons
 from lrpo_bench.config import RunConfig
 from lrpo_bench.console import ConsoleReporter
 from lrpo_bench.pipeline import execute, is_main_process
 from lrpo_bench.plan import Plan, make_plan
-from lrpo_bench.results.compare import compare
-from lrpo_bench.results.named import named_evaluation
-from lrpo_bench.results.power import power_markdown, power_of, power_tables
-from lrpo_bench.results.report import write_report
 from lrpo_bench.results.schema import EVALUATIONS, Evaluation
 from lrpo_bench.results.store import read_run
 from lrpo_bench.results.summary import evaluation_tables
@@ -36,9 +34,14 @@ def run_stage(config: RunConfig, arguments: argparse.Namespace) -> None:
 
 
 def _print_result(plan: Plan, folder: Path) -> None:
+    from lrpo_bench.results.report import write_report
+
     run = read_run(folder)
     console = Console()
     if run.before is not None and run.after is not None:
+        from lrpo_bench.compare_console import print_comparisons
+        from lrpo_bench.results.compare import compare
+
         print_comparisons([compare(run.before, run.after)], console)
     elif run.before is not None:
         for table in evaluation_tables(run.before):
@@ -50,11 +53,15 @@ def _print_result(plan: Plan, folder: Path) -> None:
 
 def load_evaluation(path: Path) -> Evaluation:
     """The evaluation at RUN/before or RUN/after, or a run's last one."""
+    from lrpo_bench.results.named import named_evaluation
+
     return named_evaluation(path).evaluation
 
 
 def print_power(path: Path, effect: float, power: float, output: str) -> None:
     """Prints what a run's evaluation, or the difference between its two, can tell apart."""
+    from lrpo_bench.results.power import power_markdown, power_of, power_tables
+
     run = None if path.name in EVALUATIONS else read_run(path)
     both = () if run is None else tuple(e for e in (run.before, run.after) if e is not None)
     found = power_of(both if len(both) == 2 else (load_evaluation(path),), effect, power)
@@ -67,4 +74,6 @@ def print_power(path: Path, effect: float, power: float, output: str) -> None:
 
 def report_run(folder: Path) -> None:
     """Writes the report of a run folder again and prints where it is."""
+    from lrpo_bench.results.report import write_report
+
     sys.stdout.write(f"{write_report(folder)}\n")

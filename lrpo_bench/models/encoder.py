@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrpo_bench.errors import ModelError
-from lrpo_bench.models.load import EMBEDDED_PREFIX, context_length, load_error, weights_hash
+from lrpo_bench.models.load import context_length, load_error, resolve_path, weights_hash
 
 MOCK_ENCODER = "mock"
 
@@ -148,11 +148,7 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 
 def resolve_encoder(name: str) -> str:
     """The folder of an embedded encoder (`embedded:PROFILE`), or `name` itself."""
-    if not name.startswith(EMBEDDED_PREFIX):
-        return name
-    from lrpo_bench.world.build import embedded_path
-
-    return str(embedded_path(name.removeprefix(EMBEDDED_PREFIX)) / "encoder")
+    return resolve_path(name, "encoder")
 
 
 def load_encoder(

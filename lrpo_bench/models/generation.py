@@ -48,6 +48,7 @@ class Loop:
     def __init__(self, model: Any, ends: Ends, pad_id: int) -> None:
         """Takes a loaded model in evaluation mode."""
         self.model, self.ends, self.pad_id = model, ends, pad_id
+        self.new_batch: Callable[..., _Batch] = _Batch
         self._eos = torch.tensor(ends.eos_ids, device=model.device)
         # Looking at tokens waits for an accelerator, and for a CPU it does not.
         self._stride = 1 if model.device.type == "cpu" else 8
@@ -64,7 +65,7 @@ class Loop:
         self, prompts: Sequence[Sequence[int]], sources: Sequence[int], limit: int, pick: Pick
     ) -> list[list[int]]:
         """Tokens of a response a source, which is the number of its prompt; they may run on after an end."""
-        batch = _Batch(self.model, prompts, limit, self.pad_id)
+        batch = self.new_batch(self.model, prompts, limit, self.pad_id)
         logits = batch.prefill()
         if list(sources) != list(range(len(prompts))):
             chosen = torch.tensor(sources, device=self.model.device)

@@ -24,20 +24,15 @@ from lrpo_bench.models.scoring import Scorer
 from lrpo_bench.models.stopping import cut
 
 
-class HFModel:
-    """A transformers causal LM behind the `Model` protocol."""
+class TokenModel:
+    """Whatever decodes and scores tokens, behind the `Model` protocol: templates, tokens, contexts, stop strings."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, info: ModelInfo, batch_size: int = 32, generation: str = "auto"
+        self, tokenizer: Any, info: ModelInfo, eos_ids: Sequence[int], decoder: Any, scorer: Any, batch_size: int
     ) -> None:
-        """Takes a loaded model; use `lrpo_bench.models.load.load_hf_model` to load one."""
-        self.model, self.tokenizer, self._info, self.batch_size = model, tokenizer, info, batch_size
-        self.model.eval()
-        self.generation = generation
-        self._eos_ids = eos_token_ids(model, tokenizer)
-        self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._eos_ids[0]
-        self.scorer = Scorer(model, batch_size, self._pad_id)
-        self.decoder = Decoder(model, self._eos_ids, self._pad_id, generation)
+        """`decoder` and `scorer` do what those of `models.decoding` and `models.scoring` do, in any way."""
+        self.tokenizer, self._info, self.batch_size = tokenizer, info, batch_size
+        self._eos_ids, self.decoder, self.scorer = list(eos_ids), decoder, scorer
 
     @property
     def info(self) -> ModelInfo:
@@ -147,6 +142,21 @@ class HFModel:
             (ids, both[len(ids) :]) if head else ([prefix], both[1:] if both[:1] == [prefix] else both)
             for head, ids, both in zip(heads, before, whole, strict=True)
         ]
+
+
+class HFModel(TokenModel):
+    """A transformers causal LM."""
+
+    def __init__(
+        self, model: Any, tokenizer: Any, info: ModelInfo, batch_size: int = 32, generation: str = "auto"
+    ) -> None:
+        """Takes a loaded model; use `lrpo_bench.models.load.load_hf_model` to load one."""
+        self.model, self.generation = model, generation
+        self.model.eval()
+        eos_ids = eos_token_ids(model, tokenizer)
+        pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else eos_ids[0]
+        decoder, scorer = Decoder(model, eos_ids, pad_id, generation), Scorer(model, batch_size, pad_id)
+        super().__init__(tokenizer, info, eos_ids, decoder, scorer, batch_size)
 
 
 def _is_verbatim(prompt: Prompt) -> bool:

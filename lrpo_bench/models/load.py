@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from lrpo_bench.errors import ModelError
 from lrpo_bench.models.base import ModelInfo
 
 if TYPE_CHECKING:
-    from lrpo_bench.models.hf import HFModel
+    from lrpo_bench.models.hf import HFModel, TokenModel
 
 EMBEDDED_PREFIX = "embedded:"
 _MAX_SANE_CONTEXT = 1_000_000  # tokenizers without a limit say 1e30
@@ -30,16 +31,27 @@ class ModelSpec:
     batch_size: int = 32
     trust_remote_code: bool = False
     generation: str = "auto"
-    """`auto`, `loop`, `generate` or `static`; see `models.decoding`."""
+    """`auto`, `loop`, `generate`, `static`, `compiled` or `continuous`; see `models.decoding`."""
+    backend: str = "hf"
+    """`hf` or `vllm`."""
+    tensor_parallel: int = 1
+    """Devices that share the weights; of vllm only."""
+    gpu_memory_share: float = 0.9
+    """Share of a device's memory that may be taken; of vllm only."""
 
 
-def resolve_path(name: str) -> str:
-    """The folder of an embedded model, or `name` itself."""
+def resolve_path(name: str, part: str = "policy") -> str:
+    """The folder of an embedded model (its `part`: policy or encoder), or `name` itself."""
     if not name.startswith(EMBEDDED_PREFIX):
         return name
+    from lrpo_bench import world
+
+    profile = name.removeprefix(EMBEDDED_PREFIX)
+    if profile in world.shipped_profiles():  # `world.build` knows it too, and takes a second to load
+        return str(Path(world.__file__).parent / "weights" / profile / part)
     from lrpo_bench.world.build import embedded_path
 
-    return str(embedded_path(name.removeprefix(EMBEDDED_PREFIX)) / "policy")
+    return str(embedded_path(profile) / part)
 
 
 def load_tokenizer(spec: ModelSpec) -> Any:
@@ -58,6 +70,25 @@ def load_tokenizer(spec: ModelSpec) -> Any:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def load_model(spec: ModelSpec) -> TokenModel:
+    """The model by its backend; raises `ModelError` in one line for whatever fails to load."""
+    if spec.backend == "vllm":
+        require_vllm()
+        from lrpo_bench.models.vllm import load_vllm_model
+
+        return load_vllm_model(spec)
+    return load_hf_model(spec)
+
+
+def require_vllm() -> None:
+    """Raises `ModelError` where vLLM is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        raise ModelError(
+            "model.backend vllm needs the package vllm, which is not installed; "
+            'pip install "lrpo-bench[vllm]" on a machine with an accelerator, or use model.backend hf'
+        )
 
 
 def load_hf_model(spec: ModelSpec) -> HFModel:

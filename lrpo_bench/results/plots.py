@@ -11,11 +11,9 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
-
-import matplotlib
-from matplotlib.figure import Figure
 
 from lrpo_bench.results.compare import HEADLINE, Comparison, Difference
 from lrpo_bench.results.tables import differences_of
@@ -59,8 +57,7 @@ def deltas(comparison: Comparison, metric: str = HEADLINE, task: str | None = No
     found = differences_of(comparison, metric, task)
     singles = sorted((d for d in found if not d.is_average), key=lambda d: -_sortable(d.change.value))
     rows = singles + [d for d in found if d.is_average]
-    with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(6.4, 0.9 + 0.27 * max(1, len(rows))), layout="constrained")
+    with _figure(6.4, 0.9 + 0.27 * max(1, len(rows))) as figure:
         axes = figure.add_subplot()
         axes.axvline(0, color=_INK, linewidth=0.8)
         for y, difference in enumerate(rows):
@@ -82,8 +79,7 @@ def router(rows: Sequence[Mapping[str, Any]]) -> str | None:
     if series is None:
         return None
     steps, shares = series
-    with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(6.4, 3.0), layout="constrained")
+    with _figure(6.4, 3.0) as figure:
         axes = figure.add_subplot()
         palette = _PALETTE.split()
         colours = [palette[i % len(palette)] for i in range(len(shares))]
@@ -120,8 +116,7 @@ def curve(rows: Sequence[Mapping[str, Any]], key: str) -> str | None:
     if sum(not math.isnan(value) for value in points.values()) < 2:
         return None
     steps = sorted(points)
-    with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(3.2, 1.7), layout="constrained")
+    with _figure(3.2, 1.7) as figure:
         axes = figure.add_subplot()
         axes.plot(steps, [points[step] for step in steps], color=GAIN_COLOUR, linewidth=1.3)
         axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.6)
@@ -132,8 +127,7 @@ def curve(rows: Sequence[Mapping[str, Any]], key: str) -> str | None:
 
 def lines(steps: Sequence[float], series: Mapping[str, Sequence[float]], label: str, title: str) -> str:
     """Several quantities over steps, told apart by their dashes too; the legend is in the order of their ends."""
-    with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(6.4, 2.6), layout="constrained")
+    with _figure(6.4, 2.6) as figure:
         axes = figure.add_subplot()
         for i, (name, values) in enumerate(sorted(series.items(), key=lambda item: -item[1][-1])):
             style = ("-", "--", "-.", ":")[list(series).index(name) % 4]
@@ -153,6 +147,17 @@ def file_name(text: str) -> str:
         'rewards-gate-mean'
     """
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in text)
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[Any]:
+    """An empty figure of that size in inches, in our style while the block lasts."""
+    # Loaded here: half a second that a run without figures (an evaluation) need not wait.
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_RC):
+        yield Figure(figsize=(width, height), layout="constrained")
 
 
 def _draw_delta(axes: Any, y: float, difference: Difference) -> None:
@@ -178,7 +183,7 @@ def _draw_delta(axes: Any, y: float, difference: Difference) -> None:
     )
 
 
-def _svg(figure: Figure, title: str) -> str:
+def _svg(figure: Any, title: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
     text = buffer.getvalue()

@@ -113,6 +113,8 @@ def _plan_of(manifest: Manifest, out: Path, moved: Moved, stage: str) -> Plan:
         model["revision"] = recorded.removeprefix(_HUB)  # a branch of the hub may have moved on
     if moved.model is not None:
         model["name"] = moved.model
+    if model.get("generation", "auto") == "auto" and "generation" in manifest.extra:
+        model["generation"] = manifest.extra["generation"]["way"]  # a stopwatch chose it, and might choose another
     values["model"] = model
     values["tasks"] = tasks = [dict(task) for task in values["tasks"]]
     for name, path in moved.data.items():

@@ -1,9 +1,10 @@
 """Where the cells of a sweep run: processes of this machine, or tasks of a Ray cluster.
 
-Every cell is a process of its own (`python -m lrpo_bench run --config CELL.yaml`), so that a crash, a leak or a
-library's global state ends with it. A cluster must share the file system that the sweep's folder lies on, and have
-lrpo-bench installed at the same place. Ray shows each cell the accelerators that it was given; one that declares none
-sees none, so that two cells never meet on a device by chance.
+Every cell is a process of its own, so that a crash, a leak or a library's global state ends with it: `python -m
+lrpo_bench run --config CELL.yaml`, or on this machine a fork of a process that has only imported what that needs
+(`sweeps.warm`). A cluster must share the file system that the sweep's folder lies on, and have lrpo-bench installed at
+the same place. Ray shows each cell the accelerators that it was given; one that declares none sees none, so that two
+cells never meet on a device by chance.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lrpo_bench.errors import ConfigError
+from lrpo_bench.sweeps.warm import argv_of, can_fork, start, stop
 
 _STOP_S = 60.0  # a cell that is asked to stop may be writing a checkpoint
 _LOOK_S = 0.2
@@ -37,6 +39,10 @@ class Job:
     env: tuple[tuple[str, str], ...] = ()
     """Variables that the process has beside those of whoever starts it."""
 
+    def environment(self) -> dict[str, str]:
+        """The variables of the process."""
+        return {**os.environ, **_thread_limits(self.threads), "PYTHONUNBUFFERED": "1", **dict(self.env)}
+
     def run(self) -> subprocess.Popen[bytes]:
         """The process, started; its output is appended to the log."""
         with Path(self.log).open("ab") as log:
@@ -46,7 +52,7 @@ class Job:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.cwd,
-                env={**os.environ, **_thread_limits(self.threads), "PYTHONUNBUFFERED": "1", **dict(self.env)},
+                env=self.environment(),
                 start_new_session=True,  # Ctrl-C reaches the sweep alone, which then interrupts each cell once
             )
 
@@ -85,23 +91,27 @@ def shown_command(config: Path) -> tuple[str, ...]:
 class LocalEngine:
     """At most `workers` processes of this machine, which share its cores evenly."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, warm: bool | None = None) -> None:
+        """`warm` forks cells from a process that has imported everything (`sweeps.warm`), where that can be done."""
         if workers < 1:
             raise ConfigError(f"--workers must be at least 1, got {workers}")
         self.slots = workers
         self.threads = max(1, available_cores() // workers)
+        self.warm = can_fork() if warm is None else warm
 
-    def start(self, job: Job) -> subprocess.Popen[bytes]:
+    def start(self, job: Job) -> Any:
         """The started process."""
-        return job.run()
+        argv = argv_of(job.command) if self.warm else None
+        return job.run() if argv is None else start(argv, job.log, job.cwd, job.environment())
 
-    def poll(self, handle: subprocess.Popen[bytes]) -> int | None:
+    def poll(self, handle: Any) -> int | None:
         """The exit code, None while it runs."""
-        return handle.poll()
+        return handle.poll() if isinstance(handle, subprocess.Popen) else handle.exitcode
 
-    def stop(self, handles: Sequence[subprocess.Popen[bytes]]) -> None:
+    def stop(self, handles: Sequence[Any]) -> None:
         """Interrupts the processes, so that they can mark their runs; kills them after a minute."""
-        _stop(handles)
+        _stop([handle for handle in handles if isinstance(handle, subprocess.Popen)])
+        stop([handle for handle in handles if not isinstance(handle, subprocess.Popen)])
 
 
 class RayEngine:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lrpo_bench.config import RunConfig
 from lrpo_bench.errors import StorageError
-from lrpo_bench.models.load import EMBEDDED_PREFIX
+from lrpo_bench.models.load import EMBEDDED_PREFIX, resolve_path
 from lrpo_bench.tasks.base import Sample, Task
 from lrpo_bench.world.questions import WORLD_LANGUAGES, Kind
 from lrpo_bench.world.truth import AskedAbout, Truth
@@ -96,9 +96,7 @@ def truth_of(model: str) -> Truth | None:
     A folder counts when it is `policy` in a built world and its weights are those that the build wrote.
     """
     if model.startswith(EMBEDDED_PREFIX):
-        from lrpo_bench.world.build import embedded_path
-
-        return Truth.load(embedded_path(model.removeprefix(EMBEDDED_PREFIX)))
+        return Truth.load(Path(resolve_path(model)).parent)
     policy = Path(model)
     world = policy.parent
     if policy.name != "policy" or not all((world / name).is_file() for name in ("eval.json", "hashes.json")):

@@ -1,6 +1,7 @@
 """Rollouts by the loop of `models.generation` instead of transformers' `generate`, with TRL's random numbers.
 
-Equal prompts of a step, such as the quota rollouts of a group, are read once; rollouts that have ended leave the batch.
+Equal prompts of a step, such as the quota rollouts of a group, are read once, and of prompts that differ in their tag
+only the tag is read for each (`models.stems`); rollouts that have ended leave the batch.
 Noise is drawn for all rows of the step at every token, as `torch.multinomial` draws it inside `generate`, and a row
 keeps its own. So the tokens are those of `generate`, except where two candidates are so close that rounding decides,
 and on a CPU the random state afterwards is the same (on an accelerator the loop looks for ends only now and then).
@@ -17,6 +18,7 @@ import torch
 from lrpo_bench.errors import ConfigError
 from lrpo_bench.models.decoding import until_eos
 from lrpo_bench.models.generation import Ends, Loop, nucleus, refusal
+from lrpo_bench.models.stems import batch_by_stems
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Rollouts:
             numbers = {prompt: i for i, prompt in enumerate(distinct)}
             sources = [numbers[tuple(prompt)] for prompt in prompts]
             loop = Loop(model, Ends(self.eos_ids), self.pad_id)
+            loop.new_batch = batch_by_stems
             found = loop.sample(distinct, sources, self.limit, self._pick(len(prompts)))
         finally:
             model.train(was_training)
