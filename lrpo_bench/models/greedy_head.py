@@ -2,13 +2,13 @@
 
 With 50,000 tokens and a width of 768 the output head is 38% of a 100M model's arithmetic, and greedy decoding asks it
 for one number a row: which logit is largest. Weights and states are rounded to bfloat16, in which a CPU that has
-instructions for it multiplies two to three times as fast. The error of such a logit is bounded (below), so whatever lies
-further below the largest coarse logit than twice the bound can not be the largest; of the few tokens left, logits are
-computed in float32. The token is the one that all logits would give, up to the order of sums in float32.
+instructions for it multiplies two to three times as fast. The error of such a logit is bounded (below), so whatever
+lies further below the largest coarse logit than twice the bound can not be the largest; of the few tokens left, logits
+are computed in float32. The token is the one that all logits would give, up to the order of sums in float32.
 
 Bound: rounding to bfloat16 changes a number by a share of at most u = 2^-8 (Higham 2002, Thm 2.2), so a product by 2u +
-u^2, and by Cauchy and Schwarz the sum by (2u + u^2) * |w| * |h|; adding n products in float32 adds n * 2^-24 * |w| * |h|
-at most (Thm 3.1), and rounding the sum to bfloat16 a share u of it.
+u^2, and by Cauchy and Schwarz the sum by (2u + u^2) * |w| * |h|; adding n products in float32 adds n * 2^-24 * |w| *
+|h| at most (Thm 3.1), and rounding the sum to bfloat16 a share u of it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def greedy_head(model: Any, limit: int) -> GreedyHead | None:
 
 
 def agrees(tokens: torch.Tensor, logits: torch.Tensor) -> bool:
-    """Whether the tokens' logits are the largest of their rows, up to rounding: a model may change what its head says."""
+    """Whether the tokens' logits are the largest of their rows, up to rounding: models may change what a head says."""
     largest = logits.amax(dim=1)
     found = (
         logits.gather(1, tokens[:, None])[:, 0]
