@@ -52,7 +52,7 @@ def test_right_and_right_language_are_told_apart():
 def test_nothing_known_is_none():
     metrics = metrics_of([record(0, **UNSCORED, language_ok=None)])
     accuracy = find_metric(metrics, "accuracy", "de")
-    assert accuracy == Metric("toy", "de", "accuracy", None, None, (None, None), 0, 0, 1, 0)
+    assert accuracy == Metric("toy", "de", "accuracy", None, None, (None, None), 0, 0, 1, 0, interval="wilson")
 
 
 def test_one_question_has_no_stderr():

@@ -32,7 +32,7 @@ def test_clustered_mean_by_hand():
     assert estimate.value == 0.75 and estimate.stderr == pytest.approx(0.25)
     assert estimate.ci95 == pytest.approx((0.75 - 12.706 * 0.25, 0.75 + 12.706 * 0.25), abs=1e-3)
     assert (estimate.n, estimate.n_clusters, estimate.n_unscored) == (4, 2, 0)
-    assert clustered_mean([1, 0, 1, 1], ["a", "a", "b", "b"]).ci95 == (0.0, 1.0)
+    assert clustered_mean([1, 0, 1, 1], ["a", "a", "b", "b"], interval="t").ci95 == (0.0, 1.0)
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30).filter(lambda v: np.std(v) > 1e-6))
@@ -41,6 +41,46 @@ def test_without_clusters_it_is_the_textbook_interval(values):
     assert estimate.stderr == pytest.approx(stats.sem(values), rel=1e-9)
     expected = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
     assert estimate.ci95 == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_interval_of_a_share_by_hand():
+    # 8 of 10 right. With a quarter of a question all right and as much all wrong: 10.5 questions, share 8.25 / 10.5 =
+    # .785714; squares 8 * .214286^2 + 2 * .785714^2 + .25 * (.214286^2 + .785714^2) = 1.767857; effective size
+    # .785714 * .214286 * 10.5 * 9.5 / 1.767857 = 9.5. t with 9 degrees of freedom: 2.262157; t^2 / 9.5 = .538670.
+    # Centre (.8 + .269335) / 1.538670 = .694974, half sqrt(.538670 * .16 + .072541) / 1.538670 = .258930.
+    estimate = clustered_mean([1] * 8 + [0] * 2, range(10))
+    assert estimate.ci95 == pytest.approx((0.694974 - 0.258930, 0.694974 + 0.258930), abs=2e-6)
+    assert estimate.stderr == pytest.approx(math.sqrt(0.16 / 9))
+
+
+@given(st.integers(1, 39), st.sampled_from([40, 100, 1000]))
+def test_interval_of_a_share_is_where_wilsons_equation_holds(right, n):
+    """Each end p solves (share - p)^2 = t^2 * p * (1 - p) / size; independent answers are worth n - 1/2."""
+    estimate = clustered_mean([1.0] * right + [0.0] * (n - right), range(n))
+    for p in estimate.ci95:
+        expected = stats.t.ppf(0.975, n - 1) ** 2 * p * (1 - p) / (n - 0.5)
+        assert (estimate.value - p) ** 2 == pytest.approx(expected, rel=1e-9)
+    assert 0 < estimate.ci95[0] < estimate.value < estimate.ci95[1] < 1
+
+
+@given(st.lists(st.booleans(), min_size=3, max_size=30).filter(lambda v: 0 < sum(v) < len(v)))
+def test_interval_of_a_share_turns_with_right_and_wrong_and_with_its_scale(right):
+    values = np.array(right, dtype=float)
+    low, high = clustered_mean(values, range(len(right))).ci95
+    assert clustered_mean(1 - values, range(len(right))).ci95 == pytest.approx((1 - high, 1 - low))
+    scaled = clustered_mean(2 + 3 * values, range(len(right)), bounds=(2.0, 5.0)).ci95
+    assert scaled == pytest.approx((2 + 3 * low, 2 + 3 * high))
+
+
+def test_copies_of_all_questions_leave_the_interval_of_a_share():
+    values = [1, 0, 1, 1, 1, 1]
+    assert clustered_mean(values * 11, list(range(6)) * 11).ci95 == pytest.approx(clustered_mean(values, range(6)).ci95)
+
+
+def test_intervals_far_from_the_bounds_are_t_intervals_in_the_limit():
+    values = np.random.default_rng(0).uniform(0.4, 0.6, 2000)
+    wilson, plain = (clustered_mean(values, range(2000), interval=kind) for kind in ("wilson", "t"))
+    assert wilson.ci95 == pytest.approx(plain.ci95, abs=2e-5)
 
 
 def test_copies_of_a_question_add_no_certainty():
@@ -235,22 +275,23 @@ def test_a_question_unknown_for_one_seed_is_left_out_and_counted():
 # --- do the intervals cover, do the tests err as often as they say ----------------------------------------------------
 
 
-def clustered_scores(rng, clusters, languages, mean=0.0):
-    """Right or wrong in several languages, correlated within a question; the true share is known by symmetry: 0.5."""
-    difficulty = rng.normal(mean, 1.5, (clusters, 1))
-    return (difficulty + rng.normal(0, 1, (clusters, languages)) > 0).astype(float)
+def clustered_scores(rng, clusters, languages, accuracy):
+    """Right or wrong in several languages, correlated within a question; the true share is known: `accuracy`."""
+    difficulty = rng.normal(0, 1.5, (clusters, 1))
+    threshold = stats.norm.isf(accuracy) * math.hypot(1.5, 1)
+    return (difficulty + rng.normal(0, 1, (clusters, languages)) > threshold).astype(float)
 
 
-def coverage(trials, clusters, languages, seed):
+def coverage(trials, clusters, languages, seed, accuracy=0.5):
     rng = np.random.default_rng(seed)
     names = np.repeat(np.arange(clusters), languages)
     hits = naive = 0
     for _ in range(trials):
-        values = clustered_scores(rng, clusters, languages).ravel()
+        values = clustered_scores(rng, clusters, languages, accuracy).ravel()
         low, high = clustered_mean(values, names).ci95
-        hits += low <= 0.5 <= high
-        low, high = clustered_mean(values, np.arange(values.size)).ci95
-        naive += low <= 0.5 <= high
+        hits += low <= accuracy <= high
+        low, high = clustered_mean(values, np.arange(values.size), interval="t").ci95
+        naive += low <= accuracy <= high
     return hits / trials, naive / trials
 
 
@@ -258,6 +299,13 @@ def test_intervals_cover_clustered_data_and_naive_ones_do_not():
     clustered, naive = coverage(1500, 60, 5, seed=0)
     assert 0.93 <= clustered <= 0.97
     assert naive < 0.75
+
+
+@pytest.mark.parametrize("accuracy", [0.9, 0.98, 0.1])
+@pytest.mark.parametrize(("clusters", "languages"), [(30, 3), (30, 11), (100, 11)])
+def test_intervals_cover_shares_near_their_bounds(clusters, languages, accuracy):
+    """The t interval covers 90, 78 and 87% here; of 30 questions few differ, so that the exact 95% is not to be had."""
+    assert 0.935 <= coverage(1500, clusters, languages, seed=5, accuracy=accuracy)[0] <= 0.99
 
 
 def false_positives(trials, clusters, languages, seed):

@@ -39,7 +39,7 @@ def _print_result(plan: Plan, folder: Path) -> None:
     run = read_run(folder)
     console = Console()
     if run.before is not None and run.after is not None:
-        from lrpo_bench.compare_console import print_comparisons
+        from lrpo_bench.commands.compare_console import print_comparisons
         from lrpo_bench.results.compare import compare
 
         print_comparisons([compare(run.before, run.after)], console)

@@ -20,7 +20,8 @@
 | `vendi`, `vendi_within`, `vendi_between` | of their embeddings, see `embedding_diversity` |
 | `zero_advantage`, `group:<cause>` | share of groups from which training would learn nothing, and why |
 
-Standard errors cluster by source question. An average over languages weighs each language equally.
+Standard errors cluster by source question. An average over languages weighs each language equally. Intervals of
+what has bounds are Wilson's (see `statistics`); runs from before they were have t intervals, and name no `interval`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import numpy as np
 
 from lrpo_bench.evaluation.observations import Observations, observe
 from lrpo_bench.evaluation.records import ResponseRecord, without_texts
-from lrpo_bench.evaluation.statistics import clustered_mean
+from lrpo_bench.evaluation.statistics import Interval, clustered_mean
 
 ALL, TRAINED, HELD_OUT = "avg:all", "avg:trained", "avg:heldout"
 
@@ -62,24 +63,30 @@ class Metric:
     """Responses, counted or not, whose prompt was cut to fit the context."""
     note: str = ""
     """What else decides the value: tokenizers, languages of which nothing is known."""
+    interval: Interval = "t"
+    """How `ci95` was made."""
 
 
-def metrics_of(records: Iterable[ResponseRecord], trained_languages: Iterable[str] | None = None) -> list[Metric]:
+def metrics_of(
+    records: Iterable[ResponseRecord], trained_languages: Iterable[str] | None = None, interval: Interval = "wilson"
+) -> list[Metric]:
     """All metrics of an evaluation's records.
 
     Args:
         records: of any number of tasks, languages and draws.
         trained_languages: what `avg:trained` averages over, and `avg:heldout` does not; None for neither.
+        interval: of metrics that have bounds; `t` gives what runs from before there was a choice hold.
     """
     light = list(without_texts(records))  # read once: they may come from a file that does not fit in memory
     cut = {(r.task, r.rollout_lang, r.sample_id) for r in light if r.prompt_truncated}
-    return metrics_of_observations(observe(light), cut, trained_languages)
+    return metrics_of_observations(observe(light), cut, trained_languages, interval)
 
 
 def metrics_of_observations(
     observations: Iterable[Observations],
     cut: Collection[tuple[str, str, str]] = (),
     trained_languages: Iterable[str] | None = None,
+    interval: Interval = "wilson",
 ) -> list[Metric]:
     """Metrics of observations, per language and averaged over languages.
 
@@ -87,6 +94,7 @@ def metrics_of_observations(
         observations: of any number of tasks and metrics.
         cut: task, asked language and sample id of responses whose prompt did not fit the context.
         trained_languages: as for `metrics_of`.
+        interval: as for `metrics_of`.
     """
     trained = None if trained_languages is None else frozenset(trained_languages)
     found = []
@@ -96,7 +104,7 @@ def metrics_of_observations(
         if last is None or last.keys is not seen.keys or last.clusters is not seen.clusters or last.task != seen.task:
             last = _Responses.of(seen, cut)
         for name, chosen in language_sets(last.langs.tolist(), trained).items():
-            found.append(_metric(seen, last, name, np.isin(last.langs, chosen)))
+            found.append(_metric(seen, last, name, np.isin(last.langs, chosen), interval))
     return found
 
 
@@ -140,10 +148,12 @@ def find_metric(metrics: Iterable[Metric], metric: str, language: str = ALL, tas
     return next((m for m in metrics if (m.metric, m.language) == (metric, language) and task in (None, m.task)), None)
 
 
-def _metric(seen: Observations, responses: _Responses, language: str, kept: np.ndarray) -> Metric:
+def _metric(seen: Observations, responses: _Responses, language: str, kept: np.ndarray, interval: Interval) -> Metric:
+    interval = "t" if seen.bounds is None else interval
     values, langs = seen.values[kept], responses.langs[kept]
     is_average = language not in langs
-    estimate = clustered_mean(values, responses.cluster_codes[kept], langs if is_average else None, seen.bounds)
+    groups = langs if is_average else None
+    estimate = clustered_mean(values, responses.cluster_codes[kept], groups, seen.bounds, interval)
     n_outside = int(seen.is_outside[kept].sum())
     missing = sorted(set(langs.tolist()) - set(langs[~np.isnan(values)].tolist())) if is_average else []
     notes = [seen.note, *_reasons(seen, kept), f"without {', '.join(missing)}: nothing known" if missing else ""]
@@ -159,6 +169,7 @@ def _metric(seen: Observations, responses: _Responses, language: str, kept: np.n
         n_unscored=estimate.n_unscored - n_outside,
         n_errors=int(responses.is_cut[kept].sum()),
         note="; ".join(filter(None, notes)),
+        interval=interval,
     )
 
 

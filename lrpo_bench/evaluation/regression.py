@@ -136,7 +136,7 @@ def regression_test(
     langs = None if groups is None else np.asarray(groups)[known]
     old, new = (side[:, known] for side in sides)
     width = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
-    paired = clustered_mean(new.mean(axis=0) - old.mean(axis=0), names, langs, width)
+    paired = clustered_mean(new.mean(axis=0) - old.mean(axis=0), names, langs, width, "t")
     before, after = (clustered_mean(side.mean(axis=0), names, langs, bounds).value for side in (old, new))
     noise = _noise(old, new, paired, names, langs)
     interval = paired.ci95

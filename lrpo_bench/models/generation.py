@@ -1,7 +1,8 @@
 """Decoding by a loop of our own: keys and values in place, rows leave when they end, draws share their prompt.
 
 What transformers' `generate` does at every token and this does not: copying the cache, rebuilding the mask, carrying
-sequences that have ended, computing a prompt once for each of its draws. Greedy tokens are the same (a test).
+sequences that have ended, computing a prompt once for each of its draws, computing pads before short prompts, and on
+some CPUs computing all logits to find the largest (`models/greedy_head.py`). Greedy tokens are the same (a test).
 
 It needs a model with plain attention caches that takes positions and a four-dimensional mask; `refusal` tells, from the
 model's configuration and from a comparison with plain forward passes, whether this one does.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,8 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from lrpo_bench.models.base import Sampling
-from lrpo_bench.models.kv_cache import buffer_cache, select_rows
+from lrpo_bench.models.greedy_head import GreedyHead, agrees, greedy_head
+from lrpo_bench.models.kv_cache import buffer_cache, joined_rows, repeated, select_rows
 from lrpo_bench.models.packing import shared
 from lrpo_bench.models.scoring import MIN_PREFIX, additive
 
@@ -27,6 +30,10 @@ _LEFT_BEFORE_COMPACTION = 0.125
 """Share of rows that must have ended before the others are moved together, which copies their cache."""
 _STOP_STRIDE = 8
 """Tokens between two searches for stop strings."""
+_PADS = 0.05
+"""Share of a prompt's length by which others, read together with it, may be shorter, once there is enough to read."""
+_ENOUGH = {"cpu": 256, "other": 16_384}
+"""Positions that are read together at least: a matrix product of fewer is slower than its pads."""
 
 Stops = Callable[[list[int]], bool]
 """Whether a response, by its tokens, contains a stop string."""
@@ -57,14 +64,24 @@ class Loop:
     def decode(self, prompts: Sequence[Sequence[int]], sampling: Sampling, stream: int) -> list[list[int]]:
         """Tokens of each prompt's `sampling.n` responses, prompt by prompt; they may run on after an end."""
         sources = [i for i in range(len(prompts)) for _ in range(sampling.n)]
+        limit = sampling.max_completion_tokens
         choose = _picker(sampling, stream, self.model.device)
-        return self.sample(prompts, sources, sampling.max_completion_tokens, lambda logits, _: choose(logits))
+        head = greedy_head(self.model, limit) if sampling.sampling_temperature == 0 else None
+        return self.sample(prompts, sources, limit, lambda logits, _: choose(logits), head)
 
     @torch.no_grad()
     def sample(
-        self, prompts: Sequence[Sequence[int]], sources: Sequence[int], limit: int, pick: Pick
+        self,
+        prompts: Sequence[Sequence[int]],
+        sources: Sequence[int],
+        limit: int,
+        pick: Pick,
+        head: GreedyHead | None = None,
     ) -> list[list[int]]:
-        """Tokens of a response a source, which is the number of its prompt; they may run on after an end."""
+        """Tokens of a response a source, which is the number of its prompt; they may run on after an end.
+
+        With `head`, two tokens are picked from logits, which must agree with it, and the others as it says.
+        """
         batch = self.new_batch(self.model, prompts, limit, self.pad_id)
         logits = batch.prefill()
         if list(sources) != list(range(len(prompts))):
@@ -75,7 +92,7 @@ class Loop:
         rows = torch.arange(len(logits), device=self.model.device)
         running = torch.ones(len(logits), dtype=torch.bool, device=self.model.device)
         for step in range(limit):
-            tokens = pick(logits, rows)
+            tokens = head.tokens if head and step > 1 else pick(logits, rows)
             produced[rows, step] = tokens
             running &= ~torch.isin(tokens, self._eos)
             if step + 1 == limit:
@@ -89,7 +106,10 @@ class Loop:
                     kept = running.nonzero()[:, 0]
                     batch.keep(kept)
                     tokens, rows, running = tokens[kept], rows[kept], running[kept]
-            logits = batch.step(tokens)
+            with head.in_place(checked=step == 0) if head else nullcontext():
+                logits = batch.step(tokens)
+            if head and step == 0 and not agrees(head.tokens, logits):
+                head = None
         return produced[:, : step + 1].tolist()
 
     def _look_for_stops(self, length: int, produced: torch.Tensor, rows: torch.Tensor, running: torch.Tensor) -> None:
@@ -127,17 +147,32 @@ class _Batch:
         if self.start:
             ids = torch.tensor([self.prefix], device=self.device)
             self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-            select_rows(self.cache, torch.zeros(len(self.ids), dtype=torch.long, device=self.device))
-        width = self.ids.shape[1]
-        positions = (self.start + self.real.cumsum(dim=1) - 1).clamp(min=0)
+        lengths = self.real.sum(dim=1).tolist()
+        together = _read_together(lengths, _ENOUGH["cpu" if self.device.type == "cpu" else "other"])
+        if len(together) == 1:
+            self.cache = repeated(self.cache, len(self.ids))
+            return self._read(self.ids, self.real)
+        prefix, width, logits, parts = self.cache, self.ids.shape[1], [], []
+        for members in together:
+            rows = torch.tensor(members, device=self.device)
+            self.cache, skip = repeated(prefix, len(rows)), width - max(lengths[i] for i in members)
+            logits.append(self._read(self.ids[rows, skip:], self.real[rows, skip:]))
+            parts.append((rows, self.cache))
+        self.cache = joined_rows(parts, self.start, self.filled)
+        return torch.cat(logits)[torch.cat([rows for rows, _ in parts]).argsort()]
+
+    def _read(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Logits after these ends of prompts, `real` where they are no pads; shape (rows, V)."""
+        width = ids.shape[1]
+        positions = (self.start + real.cumsum(dim=1) - 1).clamp(min=0)
         mask = None
-        if self.start or self.mask is not None:
+        if self.start or not bool(real.all()):
             place = torch.arange(width, device=self.device)
-            sees = (place[None, :] <= place[:, None]) & self.real[:, None, :]
+            sees = (place[None, :] <= place[:, None]) & real[:, None, :]
             sees |= torch.eye(width, dtype=torch.bool, device=self.device)  # a pad looks at itself, to stay a number
-            sees = torch.cat([sees.new_ones(len(self.ids), width, self.start), sees], dim=2)
+            sees = torch.cat([sees.new_ones(len(ids), width, self.start), sees], dim=2)
             mask = additive(sees[:, None], self.model.dtype)
-        return self._forward(self.ids, mask, positions)
+        return self._forward(ids, mask, positions)
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Logits after one more token of each row."""
@@ -163,6 +198,25 @@ class _Batch:
         self.next = self.next[rows]
         if self.mask is not None:
             self.mask = self.mask[rows]
+
+
+def _read_together(lengths: Sequence[int], enough: int) -> list[list[int]]:
+    """Which prompts are read in one pass, by number, the longest first.
+
+    Example:
+        >>> _read_together([10, 40, 39, 9], enough=60)
+        [[1, 2], [0, 3]]
+        >>> _read_together([10, 40, 39, 9], enough=100)
+        [[1, 2, 0, 3]]
+    """
+    parts: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        longest = lengths[parts[-1][0]] if parts else 0
+        if parts and (longest * len(parts[-1]) < enough or lengths[i] >= (1 - _PADS) * longest):
+            parts[-1].append(i)
+        else:
+            parts.append([i])
+    return parts
 
 
 def _common_start(prompts: Sequence[Sequence[int]]) -> int:

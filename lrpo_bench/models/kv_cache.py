@@ -6,6 +6,7 @@ transformers' own dynamic layer copies all keys and values at every token. With 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -62,6 +63,22 @@ class BufferLayer(DynamicLayer):  # type: ignore[misc]
             setattr(self, name, new)
         self.keys, self.values = self._keys[:, :, : self._length], self._values[:, :, : self._length]
 
+    def join(self, parts: Sequence[tuple[torch.Tensor, BufferLayer]], start: int, end: int) -> None:
+        """Takes rows of others, whose numbers here are given: `start` tokens at the left, the others up to `end`."""
+        first = parts[0][1]
+        self.lazy_initialization(first.keys, first.values)
+        for name in ("_keys", "_values"):
+            old = getattr(first, name)
+            rows = sum(len(numbers) for numbers, _ in parts)
+            new = old.new_zeros(rows, old.shape[1], end + _GROWTH, old.shape[3])  # zeros, since masks multiply them
+            for numbers, layer in parts:
+                old, length = getattr(layer, name), layer._length
+                new[numbers, :, :start] = old[:, :, :start]
+                new[numbers, :, end - (length - start) : end] = old[:, :, start:length]
+            setattr(self, name, new)
+        self._length = end
+        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
+
 
 class PrefixLayer(DynamicLayer):  # type: ignore[misc]
     """A beginning computed once, before every row of a batch; what comes after it is used and forgotten."""
@@ -91,6 +108,25 @@ def buffer_cache(n_layers: int) -> Cache:
 def prefix_cache(filled: Cache) -> Cache:
     """A cache whose rows all begin with the one row of `filled`."""
     return Cache(layers=[PrefixLayer(layer.keys, layer.values) for layer in filled.layers])
+
+
+def repeated(prefix: Cache, rows: int) -> Cache:
+    """A `buffer_cache` of so many rows that all begin with the one row of `prefix`, or empty as it is."""
+    cache = buffer_cache(len(prefix.layers))
+    if prefix.get_seq_length():
+        for layer, old in zip(cache.layers, prefix.layers, strict=True):
+            layer.update(old.keys.expand(rows, -1, -1, -1), old.values.expand(rows, -1, -1, -1))
+    return cache
+
+
+def joined_rows(parts: Sequence[tuple[torch.Tensor, Cache]], start: int, end: int) -> Cache:
+    """One `buffer_cache` of several, which are emptied; see `BufferLayer.join`."""
+    cache = buffer_cache(len(parts[0][1].layers))
+    for number, layer in enumerate(cache.layers):
+        layer.join([(rows, part.layers[number]) for rows, part in parts], start, end)
+        for _, part in parts:
+            part.layers[number] = BufferLayer()  # so that no more than a layer is there twice
+    return cache
 
 
 def select_rows(cache: Cache, rows: torch.Tensor) -> None:

@@ -216,7 +216,7 @@ def _difference(seen: Observations, language: str, rows: _Rows, n_outside: int, 
     else:
         rng = np.random.Generator(np.random.Philox(_FLIP_SEED))
         test, p = "sign-flip", sign_flip_test(new - old, clusters, rng, groups)
-    means = [clustered_mean(np.where(known, values, np.nan), clusters, groups).value for values in (old, new)]
+    means = [clustered_mean(np.where(known, values, np.nan), clusters, groups, None).value for values in (old, new)]
     unknown = sorted(set(langs.tolist()) - set(langs[known].tolist())) if is_average else []
     notes = [seen.note, f"{n_outside} pairs left out: {seen.outside}" if n_outside else ""]
     notes.append(f"without {', '.join(unknown)}: nothing known" if unknown else "")

@@ -66,7 +66,7 @@ def decompose(pairs: Sequence[Pair], trained: Iterable[str] | None) -> list[Deco
             kept = np.isin(langs, chosen)
             groups = None if name in chosen else langs[kept]
             correct, language = (
-                clustered_mean(parts[kept, i], clusters[kept], groups, bounds=(-1.0, 1.0)) for i in (0, 1)
+                clustered_mean(parts[kept, i], clusters[kept], groups, (-1.0, 1.0), "t") for i in (0, 1)
             )
             found.append(Decomposition(task, name, correct, language))
     return found

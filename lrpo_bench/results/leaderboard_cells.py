@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lrpo_bench.evaluation.observations import Observations
 from lrpo_bench.evaluation.statistics import Bounds
@@ -118,7 +118,7 @@ def _same_seeds(a: Sequence[int], b: Sequence[int], first: SeedTable, second: Se
     if not common or len(a) != first.cells.shape[0] or len(b) != second.cells.shape[0]:
         return first, second
     kept = [
-        SeedTable(table.names, table.cells[[seeds.index(seed) for seed in common]], table.n_unscored)
+        replace(table, cells=table.cells[[seeds.index(seed) for seed in common]])
         for seeds, table in ((a, first), (b, second))
     ]
     return kept[0], kept[1]

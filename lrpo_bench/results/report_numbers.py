@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lrpo_bench.evaluation.metrics import Metric
 from lrpo_bench.evaluation.observations import GROUP, HEADLINE
@@ -44,9 +44,15 @@ def evaluation_sections(evaluation: Evaluation) -> list[Section]:
         if rest:
             header = ("all languages", "value", "95% interval", "counted", "questions", "unknown")
             blocks.append(Rows(header, [(metric_name(m.metric), *_row(m)[1:]) for m in rest]))
-        blocks.append(Text("Intervals are at 95% and cluster by source question; unknown is left out and counted."))
+        kind = "Wilson's, on as many independent answers as the questions are worth" if _has_wilson(known) else "t intervals"
+        text = f"Intervals are at 95% and cluster by source question ({kind}); unknown is left out and counted."
+        blocks.append(Text(text))
         sections.append(Section(f"Results: {task}, {evaluation.label}", blocks))
     return sections
+
+
+def _has_wilson(metrics: Iterable[Metric]) -> bool:
+    return any(metric.interval == "wilson" for metric in metrics)
 
 
 def _row(metric: Metric) -> Sequence[str]:

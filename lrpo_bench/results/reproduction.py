@@ -209,7 +209,7 @@ def _rewards(rollouts: Sequence[Mapping[str, Any]]) -> list[Metric]:
         by_lang[str(row["source_lang"])].append((math.nan if reward is None else float(reward), str(row["sample_id"])))
     found = []
     for lang, rows in sorted(by_lang.items()):
-        e = clustered_mean(np.array([value for value, _ in rows]), [name for _, name in rows])
+        e = clustered_mean(np.array([value for value, _ in rows]), [name for _, name in rows], interval="t")
         value, stderr, low, high = (None if math.isnan(x) else x for x in (e.value, e.stderr, *e.ci95))
         found.append(Metric("", lang, REWARD, value, stderr, (low, high), e.n, e.n_clusters, e.n_unscored, 0))
     return found

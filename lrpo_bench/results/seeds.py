@@ -25,7 +25,15 @@ from numpy.typing import NDArray
 from scipy import special
 
 from lrpo_bench.evaluation.observations import Observations
-from lrpo_bench.evaluation.statistics import ALPHA, POWER, Bounds, Estimate, clustered_mean, seeds_and_questions
+from lrpo_bench.evaluation.statistics import (
+    ALPHA,
+    POWER,
+    Bounds,
+    Estimate,
+    Interval,
+    clustered_mean,
+    seeds_and_questions,
+)
 
 Key = tuple[str, str, str]
 """Task, language and sample id."""
@@ -83,6 +91,8 @@ class SeedTable:
     cells: Floats
     """(seeds, questions); the mean of a row is the average that the seed's run reports."""
     n_unscored: int
+    is_share: bool = False
+    """Whether the values are right or wrong."""
 
 
 def values_of(seen: Sequence[Observations]) -> Values:
@@ -124,7 +134,8 @@ def tabulate(rows: Sequence[Values]) -> SeedTable:
     names = sorted({c for row in rows for c, v in zip(row.clusters, row.values, strict=True) if not math.isnan(v)})
     if not names or any(np.isnan(row.values).all() for row in rows):
         return SeedTable((), np.zeros((len(rows), 0)), unscored)
-    return SeedTable(tuple(names), np.stack([_linearised(row, names) for row in rows]), unscored)
+    is_share = all(np.isin(row.values[~np.isnan(row.values)], (0.0, 1.0)).all() for row in rows)
+    return SeedTable(tuple(names), np.stack([_linearised(row, names) for row in rows]), unscored, is_share)
 
 
 def estimate(table: SeedTable, bounds: Bounds | None) -> SeedEstimate:
@@ -135,7 +146,8 @@ def estimate(table: SeedTable, bounds: Bounds | None) -> SeedEstimate:
         return SeedEstimate(nan, nan, (nan, nan), seeds, questions, table.n_unscored, nan, nan)
     if seeds == 1:
         # z of a macro average may leave the bounds, its mean may not.
-        found = clustered_mean(table.cells[0], table.names, bounds=bounds)
+        interval: Interval = "wilson" if bounds and bounds[0] >= 0 else "t"
+        found = clustered_mean(table.cells[0], table.names, None, bounds, interval, table.is_share)
         return _with_tests(found, questions - 1, table)
     return _with_tests(
         seeds_and_questions(table.cells, bounds), _freedom(seeds_and_questions(table.cells, None)), table

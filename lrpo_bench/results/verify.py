@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from lrpo_bench.errors import StorageError
 from lrpo_bench.evaluation.metrics import metrics_of
+from lrpo_bench.evaluation.statistics import Interval
 from lrpo_bench.models.load import weights_hash
 from lrpo_bench.results.evaluations import METRICS, PARQUET, SIGNATURE, read_evaluation
 from lrpo_bench.results.files import first_difference, read_rows, storage_errors
@@ -186,7 +187,9 @@ def _evaluation(folder: Path, manifest: Manifest) -> tuple[Evaluation | None, li
 
 
 def _metric_checks(name: str, found: Evaluation, version: str | None) -> Iterator[Check]:
-    wrong, unknown = compare_metrics(found.metrics, metrics_of(found.records, found.trained_languages))
+    # Runs from before intervals had names hold t intervals, and are held to those.
+    interval: Interval = "wilson" if any(metric.interval == "wilson" for metric in found.metrics) else "t"
+    wrong, unknown = compare_metrics(found.metrics, metrics_of(found.records, found.trained_languages, interval))
     here = metadata.version("lrpo-bench")
     hint = f"; lrpo-bench {version} wrote it, this is {here}" if version not in (None, here) else ""
     for text in wrong[:_SHOWN]:

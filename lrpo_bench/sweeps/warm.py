@@ -32,7 +32,12 @@ MODULES = (
         "scipy.special",
     ),
     *("lingua", "sacrebleu", "pyarrow.parquet", "matplotlib.figure"),
-    *("lrpo_bench.commands", "lrpo_bench.compare_console", "lrpo_bench.models.hf", "lrpo_bench.results.report"),
+    *(
+        "lrpo_bench.commands.stages_console",
+        "lrpo_bench.commands.compare_console",
+        "lrpo_bench.models.hf",
+        "lrpo_bench.results.report",
+    ),
     *("lrpo_bench.training.run", "lrpo_bench.training.logs", "lrpo_bench.training.offline.rollouts"),
 )
 """What a run of a small model has loaded when it ends; another model's code is loaded by its cell."""
