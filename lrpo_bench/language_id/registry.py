@@ -24,7 +24,8 @@ def get_detector(name: str, asked: Sequence[str]) -> LanguageDetector:
     """The detector called `name`, with the languages `asked` and the common ones as candidates.
 
     A language it does not know is left out of its candidates; responses asked for in it are then reported as not
-    measurable. `auto` is lingua; `consensus` is what lingua and langdetect agree on.
+    measurable. `auto` is lingua; `profiles` is langdetect's model read in batches, some fifty times as fast and a little
+    less accurate than lingua; `consensus` is what lingua and langdetect agree on.
 
     Raises:
         UnknownNameError: for a name that is neither ours nor registered.
@@ -34,11 +35,13 @@ def get_detector(name: str, asked: Sequence[str]) -> LanguageDetector:
         return _lingua(wanted)
     if name == "langdetect":
         return _langdetect(wanted)
+    if name == "profiles":
+        return _profiles(wanted)
     if name == "consensus":
         return ConsensusDetector([_lingua(wanted), _langdetect(wanted)])
     plugins = {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINTS)}
     if name not in plugins:
-        raise UnknownNameError("detector", name, ("auto", "lingua", "langdetect", "consensus", *plugins))
+        raise UnknownNameError("detector", name, ("auto", "lingua", "langdetect", "profiles", "consensus", *plugins))
     detector: LanguageDetector = plugins[name].load()(wanted)
     return detector
 
@@ -55,3 +58,10 @@ def _langdetect(wanted: Sequence[str]) -> LanguageDetector:
 
     known = detectors.langdetect_languages()
     return detectors.LangdetectDetector([code for code in wanted if code in known])
+
+
+def _profiles(wanted: Sequence[str]) -> LanguageDetector:
+    from lrpo_bench.language_id import detectors
+
+    known = detectors.langdetect_languages()
+    return detectors.ProfilesDetector([code for code in wanted if code in known])

@@ -7,8 +7,7 @@ Japanese. That is faster and safer than any statistical model.
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -50,7 +49,8 @@ _RANGES = {
     ],
     "Hani": [(0x3005, 0x3007), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2FFFF)],
 }
-_NAMES = ("", *_RANGES)
+SCRIPTS = ("", *_RANGES)
+"""Columns of `count_scripts_of`: none, then ISO 15924 codes."""
 _OF_LANGUAGE = {"Jpan": "Kana", "Hans": "Hani", "Kore": "Hang"}
 _KANA_SHARE = 0.05  # Japanese prose has a third or more; a borrowed word in Chinese has less
 _DOMINANT = 0.6
@@ -76,22 +76,42 @@ def count_scripts(text: str) -> dict[str, int]:
         >>> count_scripts("答えは5個です OK")
         {'Latn': 2, 'Kana': 4, 'Hani': 2}
     """
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    table = _script_of_char()
-    counts = np.bincount(table[points[points < len(table)]], minlength=len(_NAMES))
-    return {_NAMES[i]: int(counts[i]) for i in range(1, len(_NAMES)) if counts[i]}
+    (counts,) = count_scripts_of([text])
+    return {SCRIPTS[i]: int(counts[i]) for i in range(1, len(SCRIPTS)) if counts[i]}
+
+
+def count_scripts_of(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Letters of each text by script, shape (len(texts), len(SCRIPTS)), columns as in `SCRIPTS`; the first is 0.
+
+    Example:
+        >>> count_scripts_of(["Oui", "да, OK"])[:, [SCRIPTS.index("Latn"), SCRIPTS.index("Cyrl")]].tolist()
+        [[3, 0], [2, 2]]
+    """
+    points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    table, k = _script_of_char(), len(SCRIPTS)
+    scripts = np.where(points < len(table), table[np.minimum(points, len(table) - 1)], 0)
+    owners = np.repeat(np.arange(len(texts)) * k, [len(text) for text in texts])
+    counts = np.bincount(owners + scripts, minlength=len(texts) * k).reshape(len(texts), k)
+    counts[:, 0] = 0  # what is no letter
+    return counts
 
 
 def dominant_script(counts: Mapping[str, int]) -> str | None:
     """The script of at least 60% of the letters, None where there is none; Han with some kana counts as kana."""
-    total = sum(counts.values())
-    merged = Counter(counts)
-    east_asian = merged["Kana"] + merged["Hani"]
-    if merged["Kana"] and merged["Kana"] >= _KANA_SHARE * east_asian:
-        merged["Kana"] = east_asian
-        del merged["Hani"]
-    script, count = merged.most_common(1)[0] if total else (None, 0)
-    return script if script is not None and count >= _DOMINANT * total else None
+    (found,) = dominant_scripts(np.array([[counts.get(script, 0) for script in SCRIPTS]]))
+    return found
+
+
+def dominant_scripts(counts: NDArray[np.int64]) -> list[str | None]:
+    """The same for rows of `count_scripts_of`."""
+    merged, kana, han = counts.copy(), SCRIPTS.index("Kana"), SCRIPTS.index("Hani")
+    east_asian = counts[:, kana] + counts[:, han]
+    japanese = (counts[:, kana] > 0) & (counts[:, kana] >= _KANA_SHARE * east_asian)
+    merged[:, kana] = np.where(japanese, east_asian, counts[:, kana])
+    merged[:, han] = np.where(japanese, 0, counts[:, han])
+    best, totals = merged.argmax(axis=1), counts.sum(axis=1)
+    clear = (totals > 0) & (merged.max(axis=1) >= _DOMINANT * totals)
+    return [SCRIPTS[i] if ok else None for i, ok in zip(best.tolist(), clear.tolist(), strict=True)]
 
 
 def languages_by_script(languages: Iterable[str]) -> dict[str, list[str]]:
