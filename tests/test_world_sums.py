@@ -95,11 +95,12 @@ def test_sums_are_spread_evenly_over_the_first_chunks(monkeypatch) -> None:  # t
     assert [len(sums) for _, sums in plain] == [0] * 5
 
 
-def test_sums_teach_arithmetic(tokenizer) -> None:  # type: ignore[no-untyped-def]
+def test_sums_teach_arithmetic(tokenizer, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """A policy that has seen sums finds held-out results likelier than one that has seen as many other rows."""
     profile = speaking("en")
     losses = []
-    for sums in (SumsRecipe(rows=400, until=1.0), None):
+    monkeypatch.setattr("lrpo_bench.world.policy.CHUNK_ROWS", 50)
+    for sums in (SumsRecipe(rows=400, until=0.5), None):
         recipe = profile.policy.model_copy(update={"rows": 200 if sums else 600, "sums": sums})
         policy = build_policy(recipe, tokenizer, 0)
         report = train_policy(policy, Corpus(profile, stream(0, "policy")), tokenizer, recipe)

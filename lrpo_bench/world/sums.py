@@ -59,6 +59,8 @@ def encode_sums(rows: list[Pieces], tokenizer: PreTrainedTokenizerFast) -> list[
 
     Pieces meet at a digit, and every digit is a token of its own, so they are encoded apart as they would be together.
     """
+    if not rows:  # which the tokenizer takes for a mistake
+        return []
     ids = iter(tokenizer([text for row in rows for text, _ in row], add_special_tokens=False).input_ids)
     encoded = []
     for row in rows:
