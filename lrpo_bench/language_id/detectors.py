@@ -192,7 +192,7 @@ class ProfilesDetector(ScriptFirstDetector):
 
 
 def _profiles_of(code: str) -> list[str]:
-    """langdetect's names of a language."""
+    """Langdetect's names of a language."""
     return [name for name, ours in _OURS.items() if ours == code] or [code]
 
 

@@ -132,7 +132,7 @@ def _slots(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 @cache
 def _letter_of_point() -> NDArray[np.uint64]:
-    """langdetect's letter of each code point of the basic plane; a blank for any beyond."""
+    """Langdetect's letter of each code point of the basic plane; a blank for any beyond."""
     from langdetect.utils.ngram import NGram
 
     letters = [ord(NGram.normalize(chr(point))) for point in range(_N_POINTS)]
