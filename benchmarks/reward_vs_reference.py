@@ -189,9 +189,9 @@ def agreement(ours: Sequence[float | None], theirs: Sequence[float]) -> dict[str
 
 
 def count_tokens(step: Step, encoder: HFEncoder) -> dict[str, int]:
-    """Tokens that each way gives to the encoder, padding included, and those of a text that comes for the first time."""
+    """Tokens that each way gives to the encoder, padding included, and those of the distinct texts."""
     rows = [(text, str(sample.reference)) for text, sample in zip(step.texts, step.samples, strict=True)]
-    of = {text: n for text, n in zip(*_lengths([text for row in rows for text in row], encoder), strict=True)}
+    of = _lengths([text for row in rows for text in row], encoder)
     half, limit = REFERENCE_BATCH // 2, min(REFERENCE_TOKENS, encoder.info.max_tokens)
     batches = [[text for row in rows[i : i + half] for text in row] for i in range(0, len(rows), half)]
     return {
@@ -201,9 +201,9 @@ def count_tokens(step: Step, encoder: HFEncoder) -> dict[str, int]:
     }
 
 
-def _lengths(texts: Sequence[str], encoder: HFEncoder) -> tuple[list[str], list[int]]:
+def _lengths(texts: Sequence[str], encoder: HFEncoder) -> dict[str, int]:
     distinct = list(dict.fromkeys(texts))
-    return distinct, [len(ids) for ids in encoder.tokenizer(distinct)["input_ids"]]
+    return {text: len(ids) for text, ids in zip(distinct, encoder.tokenizer(distinct)["input_ids"], strict=True)}
 
 
 class Clock:
@@ -301,14 +301,14 @@ def markdown(values: dict[str, Any]) -> str:
                 f"dimensions). Medians of {rounds} rounds in turns; ratios are reference / ours, round by round.",
                 table(header, rows),
                 " ".join(
-                    f"The gates of `{name}` and of the reference agree on {found['same_gate']:.1%} of the rollouts; where "
-                    f"they do, rewards differ by at most {found['largest_difference']:.1e}."
+                    f"The gates of `{name}` and of the reference agree on {found['same_gate']:.1%} of the rollouts; "
+                    f"where they do, rewards differ by at most {found['largest_difference']:.1e}."
                     for name, found in values["agreement"].items()
                 ),
-                f"The reference gives the encoder {tokens['reference']} tokens, padding included; the distinct completions "
-                f"have {tokens['completions']} and the distinct references {tokens['references']}. Rewards that are equal "
-                f"need those, so saved tokens alone bound the encoding's gain by {bound[0]:.1f}x in the first epoch and "
-                f"{bound[1]:.1f}x later; batches that fit the cache can add to it.",
+                f"The reference gives the encoder {tokens['reference']} tokens, padding included; the distinct "
+                f"completions have {tokens['completions']} and the distinct references {tokens['references']}. "
+                "Rewards that are equal need those, so saved tokens alone bound the encoding's gain by "
+                f"{bound[0]:.1f}x in the first epoch and {bound[1]:.1f}x later; batches that fit the cache can add to it.",
                 "The reference is restated from METHOD.md, section 7, and not run from the public code.",
                 machine_line(values["machine"]),
             ]

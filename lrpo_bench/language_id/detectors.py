@@ -1,7 +1,7 @@
 """Detectors: lingua (the default), langdetect (slow, seeded) and langdetect's profiles in batches (the fastest).
 
-All are behind script rules and abstention. They see cleaned text. A text without enough letters is an abstention, never a guess; so is one whose two best languages
-are too close to call.
+All are behind script rules and abstention. They see cleaned text. A text without enough letters is an abstention, never
+a guess; so is one whose two best languages are too close to call.
 """
 
 from __future__ import annotations

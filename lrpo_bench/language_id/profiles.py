@@ -117,7 +117,7 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _letters(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Texts as one row of langdetect's letters after two blanks, each text with a blank behind, blanks never doubled."""
+    """Texts as one row of langdetect's letters after two blanks, each text with a blank behind, none doubled."""
     points = np.frombuffer((" ".join(texts) + " ").encode("utf-32-le", "replace"), dtype=np.uint32)
     letters = _letter_of_point()[np.minimum(points, _N_POINTS)]
     kept = letters != _BLANK
