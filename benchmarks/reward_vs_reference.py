@@ -306,9 +306,9 @@ def markdown(values: dict[str, Any]) -> str:
                     for name, found in values["agreement"].items()
                 ),
                 f"The reference gives the encoder {tokens['reference']} tokens, padding included; the distinct "
-                f"completions have {tokens['completions']} and the distinct references {tokens['references']}. "
+                f"completions have {tokens['completions']}, the distinct references {tokens['references']}. "
                 "Rewards that are equal need those, so saved tokens alone bound the encoding's gain by "
-                f"{bound[0]:.1f}x in the first epoch and {bound[1]:.1f}x later; batches that fit the cache can add to it.",
+                f"{bound[0]:.1f}x in the first epoch and {bound[1]:.1f}x later; batches in cache can add to it.",
                 "The reference is restated from METHOD.md, section 7, and not run from the public code.",
                 machine_line(values["machine"]),
             ]
