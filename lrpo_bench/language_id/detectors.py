@@ -182,7 +182,7 @@ class ProfilesDetector(ScriptFirstDetector):
         first = shares[rows, best].round(6)
         shares[rows, best] = -1.0
         second = np.maximum(shares.max(axis=1), 0.0)
-        known = likelihoods.any(axis=1)
+        known = (likelihoods != 0.0).max(axis=1)
         return [
             _verdict(self._codes[i], share if fits else 0.0, other)
             for i, share, other, fits in zip(
