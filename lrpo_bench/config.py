@@ -106,7 +106,8 @@ class EvalConfig(Section):
     max_completion_tokens: int | None = Field(default=None, ge=1)
     """The task's own limit when absent."""
     detector: str = "auto"
-    """Language detector: `auto` (lingua), `lingua`, `langdetect`, or `consensus`, abstaining where they disagree."""
+    """Language detector: `auto` (lingua), `lingua`, `langdetect`, `profiles` (langdetect's model in batches, the
+    fastest), or `consensus` of lingua and langdetect, abstaining where they disagree."""
     word_list: Path | None = None
     """English words, one a line, for the word pass rate (WPR); without a list it is not measured."""
     diversity_encoder: str | None = None

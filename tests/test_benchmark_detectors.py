@@ -57,6 +57,23 @@ def test_counts(modules):
     assert detectors._shares(counts, ["de", "sw"]) == ("0.500", "0.250", "0.250")
 
 
+def test_discordant_pairs_and_their_sign_test(modules):
+    """sw is not known to both. Of ten texts that differ all ten are ours: p = 2 / 2^10."""
+    _, detectors, _ = modules
+    langs, ours, plain = ["de", "de", "fr", "fr", "sw"], ["de", None, "fr", "fr", "sw"], ["nl", "de", "fr", "it", None]
+    assert detectors.discordant(langs, ours, plain, frozenset(("de", "fr"))) == {"de": [1, 1], "fr": [1, 0]}
+    row = detectors._against("profiles", "half", {"de": [10, 0], "fr": [1, 2]})
+    assert row == ("profiles, half", "11", "2", "0.022", "de", "none")  # 2 (1 + 13 + 78) / 2^13 = .0225
+    assert detectors._against("profiles", "half", {"de": [0, 0]})[3:] == ("1", "none", "none")
+
+
+def test_sentences_are_drawn_by_seed(modules, tmp_path):
+    _, detectors, _ = modules
+    (tmp_path / "de.txt").write_text("\n".join(f"Satz {i}" for i in range(50)), encoding="utf-8")
+    first = detectors.read_sentences(tmp_path, 5)
+    assert first == detectors.read_sentences(tmp_path, 5) and len(set(first["de"])) == 5
+
+
 def test_simulated_scores_have_the_accuracy_they_are_said_to_have(modules):
     """The share of right answers over many questions is the parameter that coverage is checked against."""
     import numpy as np

@@ -3,10 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from conftest import WordDetector
 
 from lrpo_bench.errors import ModelError
-from lrpo_bench.models.encoder import HFEncoder, ReferenceCache, SentenceEncoder, cosines, load_encoder
+from lrpo_bench.lrpo.rewards import GateConfig
+from lrpo_bench.models.encoder import (
+    CPU_BATCH_TOKENS,
+    HFEncoder,
+    ReferenceCache,
+    SentenceEncoder,
+    cosines,
+    load_encoder,
+)
 from lrpo_bench.models.fake_encoder import FakeEncoder
+from lrpo_bench.tasks.base import Sample
+from lrpo_bench.training.reward_functions.similarity import SimilarityReward
 
 MAX_TOKENS = 12
 
@@ -92,6 +103,28 @@ def test_equal_texts_have_equal_rows(encoder):
     rows = encoder.encode(["same", "other text", "same"])
     assert (rows[0] == rows[2]).all()
     assert cosines(rows[:1], rows[2:])[0] == pytest.approx(1.0)
+
+
+def test_rewards_do_not_depend_on_the_encoders_batches(encoder, parity_task):
+    """One batch for all, batches that fit a cache, and one text a batch; with repeated completions."""
+    rows = {
+        str(i): (parity_task, Sample(str(i), f"q{i}", "en", "?", "0", reference="the answer is " + "x" * i))
+        for i in range(4)
+    }
+    texts = [word * n for n in (1, 3, 9) for word in ("the sum ", "abc ", "is ")] + ["", "the sum ", "the sum "]
+    asked = [str(i % 4) for i in range(len(texts))]
+
+    def rewards(batch_tokens):
+        mine = HFEncoder(encoder.model, encoder.tokenizer, encoder.info, batch_tokens)
+        assert mine.batch_tokens == (batch_tokens or CPU_BATCH_TOKENS)
+        return SimilarityReward(rows, WordDetector(), GateConfig("none"), encoder=mine)(
+            texts, asked, ["en"] * len(texts)
+        )
+
+    whole = rewards(100_000)
+    assert len(set(whole)) > 5 and whole[9] == 0.0
+    for batch_tokens in (None, 64, 1):
+        assert rewards(batch_tokens) == pytest.approx(whole, abs=1e-5)
 
 
 def test_texts_without_tokens_are_nan(encoder):

@@ -12,6 +12,7 @@ from lrpo_bench.language_id.cleaning import strip_languageless
 from lrpo_bench.language_id.detectors import (
     LangdetectDetector,
     LinguaDetector,
+    ProfilesDetector,
     _decide,
     langdetect_languages,
     lingua_languages,
@@ -60,7 +61,7 @@ NO_LANGUAGE = {
 }
 
 
-@pytest.fixture(scope="module", params=["lingua", "langdetect"])
+@pytest.fixture(scope="module", params=["lingua", "langdetect", "profiles"])
 def detector(request):
     return get_detector(request.param, list(SENTENCES))
 
@@ -167,7 +168,7 @@ def test_one_candidate_alone_is_allowed_and_none_is_not():
         Detection("th", 1.0),
         Detection(None, 0.0, "no candidate language is written in Latn"),
     ]
-    for kind in (LinguaDetector, LangdetectDetector):
+    for kind in (LinguaDetector, LangdetectDetector, ProfilesDetector):
         with pytest.raises(ConfigError, match="at least one candidate"):
             kind([])
 
@@ -188,7 +189,7 @@ def test_verdicts(lingua):
 
 
 def test_a_language_the_detector_lacks_is_not_measurable():
-    for name, missing in (("lingua", "rw"), ("langdetect", "yo")):
+    for name, missing in (("lingua", "rw"), ("langdetect", "yo"), ("profiles", "yo")):
         detector = get_detector(name, ["de", missing])
         assert missing not in detector.languages and "de" in detector.languages
         for detection in (Detection("de", 1.0), Detection(None, reason="too short")):
@@ -201,6 +202,8 @@ def test_asking_a_detector_itself_for_what_it_lacks_is_an_error():
         LinguaDetector(["de", "rw"])
     with pytest.raises(UnknownNameError, match="unknown language of detector langdetect 'yo'"):
         LangdetectDetector(["de", "yo"])
+    with pytest.raises(UnknownNameError, match="unknown language of detector profiles 'yo'"):
+        ProfilesDetector(["de", "yo"])
 
 
 def test_detectors_by_name():
@@ -213,10 +216,10 @@ def test_detectors_by_name():
 def test_signatures_tell_detectors_and_candidates_apart():
     signatures = [
         get_detector(name, asked).signature
-        for name in ("lingua", "langdetect")
+        for name in ("lingua", "langdetect", "profiles")
         for asked in (["de", "en"], ["en", "de"], ["de", "sw"])
     ]
-    assert signatures[0] == signatures[1] and len(set(signatures)) == 4
+    assert signatures[0] == signatures[1] and len(set(signatures)) == 6
     assert all("|" in signature and "en" in signature for signature in signatures)
 
 

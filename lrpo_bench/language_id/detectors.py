@@ -1,7 +1,7 @@
 """Detectors: lingua (the default), langdetect (slow, seeded) and langdetect's profiles in batches (the fastest).
 
-All are behind script rules and abstention. They see cleaned text. A text without enough letters is an abstention, never a guess; so is one whose two best languages
-are too close to call.
+All are behind script rules and abstention. They see cleaned text. A text without enough letters is an abstention, never
+a guess; so is one whose two best languages are too close to call.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class ProfilesDetector(ScriptFirstDetector):
         first = shares[rows, best].round(6)
         shares[rows, best] = -1.0
         second = np.maximum(shares.max(axis=1), 0.0)
-        known = likelihoods.any(axis=1)
+        known = (likelihoods != 0.0).max(axis=1)
         return [
             _verdict(self._codes[i], share if fits else 0.0, other)
             for i, share, other, fits in zip(
@@ -192,7 +192,7 @@ class ProfilesDetector(ScriptFirstDetector):
 
 
 def _profiles_of(code: str) -> list[str]:
-    """langdetect's names of a language."""
+    """Langdetect's names of a language."""
     return [name for name, ours in _OURS.items() if ours == code] or [code]
 
 

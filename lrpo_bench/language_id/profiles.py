@@ -117,7 +117,7 @@ def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _letters(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Texts as one row of langdetect's letters after two blanks, each text with a blank behind, blanks never doubled."""
+    """Texts as one row of langdetect's letters after two blanks, each text with a blank behind, none doubled."""
     points = np.frombuffer((" ".join(texts) + " ").encode("utf-32-le", "replace"), dtype=np.uint32)
     letters = _letter_of_point()[np.minimum(points, _N_POINTS)]
     kept = letters != _BLANK
@@ -132,7 +132,7 @@ def _slots(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 @cache
 def _letter_of_point() -> NDArray[np.uint64]:
-    """langdetect's letter of each code point of the basic plane; a blank for any beyond."""
+    """Langdetect's letter of each code point of the basic plane; a blank for any beyond."""
     from langdetect.utils.ngram import NGram
 
     letters = [ord(NGram.normalize(chr(point))) for point in range(_N_POINTS)]

@@ -24,8 +24,8 @@ def get_detector(name: str, asked: Sequence[str]) -> LanguageDetector:
     """The detector called `name`, with the languages `asked` and the common ones as candidates.
 
     A language it does not know is left out of its candidates; responses asked for in it are then reported as not
-    measurable. `auto` is lingua; `profiles` is langdetect's model read in batches, some fifty times as fast and a little
-    less accurate than lingua; `consensus` is what lingua and langdetect agree on.
+    measurable. `auto` is lingua; `profiles` is langdetect's model read in batches, the fastest and a little less
+    accurate than lingua; `consensus` is what lingua and langdetect agree on.
 
     Raises:
         UnknownNameError: for a name that is neither ours nor registered.

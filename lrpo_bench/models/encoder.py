@@ -21,6 +21,9 @@ from lrpo_bench.errors import ModelError
 from lrpo_bench.models.load import context_length, load_error, resolve_path, weights_hash
 
 MOCK_ENCODER = "mock"
+CPU_BATCH_TOKENS, DEVICE_BATCH_TOKENS = 1024, 8192
+"""Tokens of a batch, padding included. On a processor a batch's activations should stay in its cache: the embedded
+encoder takes about half of the time with 1024 that it takes with 8192. A GPU wants to be full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,18 @@ class SentenceEncoder(Protocol):
 class HFEncoder:
     """A transformers encoder behind the `SentenceEncoder` protocol."""
 
-    def __init__(self, model: Any, tokenizer: Any, info: EncoderInfo, batch_tokens: int = 8192) -> None:
-        """Takes a loaded model; use `load_encoder` to load one. `batch_tokens` bounds a batch, padding included."""
-        self.model, self.tokenizer, self._info, self.batch_tokens = model, tokenizer, info, batch_tokens
+    def __init__(self, model: Any, tokenizer: Any, info: EncoderInfo, batch_tokens: int | None = None) -> None:
+        """Takes a loaded model; use `load_encoder` to load one.
+
+        Args:
+            model: returns `last_hidden_state`.
+            tokenizer: a fast one.
+            info: identity.
+            batch_tokens: bounds a batch, padding included; by the model's device when absent.
+        """
+        self.model, self.tokenizer, self._info = model, tokenizer, info
+        on_cpu = model.device.type == "cpu"
+        self.batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if on_cpu else DEVICE_BATCH_TOKENS)
         self._n_special = tokenizer.num_special_tokens_to_add()
         self.model.eval()
 
@@ -93,9 +105,9 @@ class HFEncoder:
         pad = self.tokenizer.pad_token_id or 0
         ids = torch.tensor([window + [pad] * (width - len(window)) for window in windows], device=device)
         mask = torch.tensor([[1] * len(window) + [0] * (width - len(window)) for window in windows], device=device)
-        with torch.no_grad():
+        with torch.inference_mode():
             hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-        return (hidden * mask[:, :, None]).sum(dim=1).double().cpu().numpy()
+            return torch.einsum("bth,bt->bh", hidden, mask.float()).double().cpu().numpy()
 
 
 class ReferenceCache:
