@@ -3,7 +3,6 @@
     python benchmarks/eval_vs_lm_eval.py                  # writes results/benchmarks/eval_vs_lm_eval.md and .json
     python benchmarks/eval_vs_lm_eval.py --quick
     python benchmarks/eval_vs_lm_eval.py --data DIR       # published rows: DIR/xnli/dev-en.tsv, DIR/mgsm/mgsm_en.tsv
-    python benchmarks/eval_vs_lm_eval.py --scaling        # rows, options and prompt lengths: eval_scaling.md and .svg
 
 XNLI by log-likelihood and MGSM (`mgsm_direct_en`) by greedy generation; with the embedded model, and with a randomly
 initialised Llama of 102M parameters and a 50,000-token vocabulary that is built on the spot. Both tools are given rows
@@ -80,7 +79,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds of the embedded model (3); 100M has two")
     parser.add_argument("--quick", action="store_true", help="few rows, one round")
     parser.add_argument("--only", help="only comparisons whose 'model task' holds this")
-    parser.add_argument("--scaling", action="store_true", help="how time and memory grow, instead of the comparison")
     parser.add_argument("--name", help="name of the files written")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -88,10 +86,6 @@ def main() -> None:
     logging.disable(logging.WARNING)
     if arguments.child:
         _answer(json.loads(arguments.child))
-    elif arguments.scaling:
-        from eval_scaling import measure_scaling
-
-        measure_scaling(arguments.name or "eval_scaling", quick=arguments.quick)
     else:
         _compare_all(arguments)
 
