@@ -19,7 +19,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +30,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from measure import machine, machine_line, table, write
 
 JUDGE = "JUDGE_URL"
+JUDGED = (f"--set eval.judge.url={JUDGE} --set eval.judge.model=none --set eval.max_completion_tokens=128").split()
+"""CARE asks for 1,024 tokens, the whole context of the embedded policy."""
 _COLUMNS = ("accuracy_in_language", "accuracy", "fidelity", "lpr")
 
 
@@ -43,7 +45,7 @@ class Row:
     """Folder below DIR."""
     is_first: bool = True
     """Whether it is the task's first variant."""
-    options: tuple[str, ...] = ()
+    options: Sequence[str] = ()
 
     def arguments(self, folder: str, limit: int, out: str, config: str) -> list[str]:
         """What stands after `lrpo-bench`; a variant that is not the first is named in a configuration file."""
@@ -66,7 +68,7 @@ ROWS = (
     Row("xnli", "label", "xnli", False),
     Row("language_confusion", "monolingual", "language_confusion/test_sets"),
     Row("language_confusion", "crosslingual", "language_confusion/test_sets", False),
-    Row("care", "default", "care", True, ("--set", f"eval.judge.url={JUDGE}", "--set", "eval.judge.model=none")),
+    Row("care", "default", "care", True, JUDGED),
 )
 
 
