@@ -1,4 +1,7 @@
-"""How time and memory of log-likelihoods grow with rows, options and prompt length; called by `eval_vs_lm_eval.py`.
+"""How time and memory of log-likelihoods grow with rows, options and prompt length.
+
+    python benchmarks/eval_scaling.py           # writes results/benchmarks/eval_scaling.{md,json,svg}, about 8 minutes
+    python benchmarks/eval_scaling.py --quick   # rows to 1,000, about 3 minutes
 
 The embedded model, both tools, at the level where the model is asked: prompts and options in, log-likelihoods out. Each
 point is a process of its own, so that its memory is its own. Rows grow until a point would take longer than its share
@@ -7,9 +10,12 @@ of the time limit; what is larger is extrapolated on the line through the two la
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import random
 import time
+import warnings
 from typing import Any
 
 from common import WORDS, peak_mib, run_child
@@ -18,16 +24,32 @@ from measure import RESULTS, machine, machine_line, table, write
 CHUNK = 256
 LM_EVAL_BATCH = 64
 ROWS, OPTIONS, LENGTHS = (100, 1_000, 10_000, 100_000), (2, 4, 6, 8, 10), (32, 128, 512)
+LIMIT_S = {"lrpo-bench": 150.0, "lm-eval": 60.0}
+"""A point by rows that would take longer is extrapolated."""
 Point = dict[str, Any]
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer points, and rows to 1,000 only")
+    parser.add_argument("--name", default="eval_scaling", help="name of the files written")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    if arguments.child:
+        print(json.dumps(answer(**json.loads(arguments.child))))
+    else:
+        measure_scaling(arguments.name, quick=arguments.quick)
 
 
 def measure_scaling(name: str, *, quick: bool) -> None:
     """Measures, extrapolates, and writes table and plot."""
-    limit_s = 5.0 if quick else 60.0
     options, lengths = (OPTIONS[::2], LENGTHS[:2]) if quick else (OPTIONS, LENGTHS)
     n = 50 if quick else 200
-    points = [each for tool in ("lrpo-bench", "lm-eval") for each in _rows(tool, limit_s)]
-    for tool in ("lrpo-bench", "lm-eval"):
+    points = [each for tool in LIMIT_S for each in _rows(tool, 0.0 if quick else LIMIT_S[tool])]
+    for tool in LIMIT_S:
         points += [_measured(tool, "options", n, count, 64) | {"x": count} for count in options]
         points += [_measured(tool, "prompt words", n, 4, words) | {"x": words} for words in lengths]
     values = {"points": points, "machine": machine("torch", "transformers", "lm-eval")}
@@ -40,7 +62,7 @@ def _rows(tool: str, limit_s: float) -> list[Point]:
     points: list[Point] = []
     for n in ROWS:
         if len(points) < 2 or points[-1]["seconds"] * n / points[-1]["x"] <= limit_s:
-            points.append(_measured(tool, "rows", n, 3, 24) | {"x": n})
+            points.append(_measured(tool, "rows", n, 3, 8) | {"x": n})
         else:
             before, last = [point for point in points if point["measured"]][-2:]
             slope = (last["seconds"] - before["seconds"]) / (last["x"] - before["x"])
@@ -50,8 +72,9 @@ def _rows(tool: str, limit_s: float) -> list[Point]:
 
 
 def _measured(tool: str, varied: str, n: int, n_options: int, words: int) -> Point:
-    wanted = {"scaling": {"tool": tool, "n": n, "options": n_options, "words": words}}
-    found = run_child(__file__, [json.dumps(wanted)])
+    wanted = {"tool": tool, "n": n, "options": n_options, "words": words}
+    found = run_child(__file__, ["--child", json.dumps(wanted)])
+    print(f"{tool}, {varied}: {wanted}: {found['seconds']:.1f} s, {found['peak_mib']:.0f} MiB", flush=True)
     return {"tool": tool, "varied": varied, "measured": True, **found}
 
 
@@ -69,7 +92,7 @@ def answer(tool: str, n: int, options: int, words: int) -> Point:
 
 def _question(i: int, options: int, words: int) -> tuple[str, list[str]]:
     rng = random.Random(i)
-    return " ".join(rng.choices(WORDS, k=words)), [" " + " ".join(rng.choices(WORDS, k=6)) for _ in range(options)]
+    return " ".join(rng.choices(WORDS, k=words)), [" " + " ".join(rng.choices(WORDS, k=2)) for _ in range(options)]
 
 
 def _ours(model: Any, n: int, options: int, words: int) -> None:
@@ -105,8 +128,9 @@ def _markdown(values: dict[str, Any], name: str) -> str:
     return "\n\n".join(
         (
             "# How evaluation grows",
-            "Log-likelihoods of the embedded model. `rows`: 3 options after 24 words; `options` and `prompt words`: a "
-            "few hundred questions. Written by `python benchmarks/eval_vs_lm_eval.py --scaling`.",
+            "Log-likelihoods of the embedded model, options of two words. `rows`: 3 options after 8 words; `options`: "
+            "after 64 words; `prompt words`: 4 options, 200 questions (50 with `--quick`). A point is a process of its "
+            "own. Written by `python benchmarks/eval_scaling.py`.",
             table(("varied", "value", "tool", "seconds", "peak MiB", ""), rows),
             f"![seconds]({name}.svg)",
             machine_line(values["machine"]),
@@ -138,10 +162,4 @@ def _plot(points: list[Point], name: str) -> None:
 
 
 if __name__ == "__main__":
-    import logging
-    import sys
-    import warnings
-
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
-    print(json.dumps(answer(**json.loads(sys.argv[1])["scaling"])))
+    main()

@@ -3,7 +3,6 @@
     python benchmarks/eval_vs_lm_eval.py                  # writes results/benchmarks/eval_vs_lm_eval.md and .json
     python benchmarks/eval_vs_lm_eval.py --quick
     python benchmarks/eval_vs_lm_eval.py --data DIR       # published rows: DIR/xnli/dev-en.tsv, DIR/mgsm/mgsm_en.tsv
-    python benchmarks/eval_vs_lm_eval.py --scaling        # rows, options and prompt lengths: eval_scaling.md and .svg
 
 XNLI by log-likelihood and MGSM (`mgsm_direct_en`) by greedy generation; with the embedded model, and with a randomly
 initialised Llama of 102M parameters and a 50,000-token vocabulary that is built on the spot. Both tools are given rows
@@ -37,6 +36,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 from common import build_random_model, mgsm_rows, peak_mib, run_child, xnli_rows
+from eval_arithmetic import arithmetic_line, gflop_of
 from measure import interleaved, machine, machine_line, median_ratio, table, write
 
 LABELS = ("entailment", "neutral", "contradiction")
@@ -60,10 +60,10 @@ class Job:
 
 
 FULL = (
-    Job("embedded", "xnli", 900, 0, (16, 64, 128, "auto")),
-    Job("embedded", "mgsm", 128, 256, (32, 64, 128)),
+    Job("embedded", "xnli", 600, 0, (16, 64, 128, "auto")),
+    Job("embedded", "mgsm", 96, 128, (32, 64, 96)),
     Job("random-100M", "xnli", 96, 0, (8, 32, 64)),
-    Job("random-100M", "mgsm", 64, 128, (16, 32, 64)),
+    Job("random-100M", "mgsm", 48, 128, (16, 32, 48)),
 )
 QUICK = (
     Job("embedded", "xnli", 150, 0, (32, 128)),
@@ -77,10 +77,9 @@ def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with the published xnli and mgsm; made-up rows without it")
-    parser.add_argument("--rounds", type=int, default=3, help="timed rounds of the embedded model (3); 100M has two")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds of the embedded model (3), two of 100M")
     parser.add_argument("--quick", action="store_true", help="few rows, one round")
     parser.add_argument("--only", help="only comparisons whose 'model task' holds this")
-    parser.add_argument("--scaling", action="store_true", help="how time and memory grow, instead of the comparison")
     parser.add_argument("--name", help="name of the files written")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -88,10 +87,6 @@ def main() -> None:
     logging.disable(logging.WARNING)
     if arguments.child:
         _answer(json.loads(arguments.child))
-    elif arguments.scaling:
-        from eval_scaling import measure_scaling
-
-        measure_scaling(arguments.name or "eval_scaling", quick=arguments.quick)
     else:
         _compare_all(arguments)
 
@@ -145,6 +140,7 @@ def compare(job: Job, folder: Path, data: Path | None, rounds: int) -> dict[str,
         wanted = {"tool": name, "model": job.model, "task": job.task, "tokens": job.tokens, "batch": best}
         wanted |= {"folder": str(folder), "rows": len(rows)}
         memory[name] = run_child(__file__, ["--child", json.dumps(wanted)])["peak_mib"]
+    lengths = tool.prompt_lengths(rows) if job.task == "mgsm" else []
     same = [a == b for a, b in zip(results[OURS][1], results[THEIRS][1], strict=True)]
     return {
         "model": job.model, "task": job.task, "rows": len(rows), "max_completion_tokens": job.tokens or None,
@@ -152,7 +148,7 @@ def compare(job: Job, folder: Path, data: Path | None, rounds: int) -> dict[str,
         "cpu_seconds": cpu_seconds, "cpu_ratio": median_ratio(cpu_seconds[THEIRS], cpu_seconds[OURS]),
         "ratio": median_ratio(seconds[THEIRS], seconds[OURS]), "goal": GOALS[job.task], "peak_mib": memory,
         "score": {name: results[name][0] for name in ways}, "same_for_each_row": statistics.mean(same),
-        "way": tool.way(),
+        "way": tool.way(), "products": gflop_of(tool.model.model.config, lengths, job.tokens, best),
     }  # fmt: skip
 
 
@@ -197,6 +193,11 @@ class Tools:
     def way(self) -> str:
         """How ours computed."""
         return str(self.model.decoder.way if self.job.task == "mgsm" else self.model.scorer.way)
+
+    def prompt_lengths(self, rows: list[dict[str, Any]]) -> list[int]:
+        """Tokens of each MGSM prompt."""
+        texts = [f"Question: {row['question']}\nAnswer:" for row in rows]
+        return [len(ids) for ids in self.model.tokenizer(texts)["input_ids"]]
 
     def ours(self, rows: list[dict[str, Any]]) -> tuple[float, list[float]]:
         """Accuracy and the score of each row."""
@@ -299,6 +300,7 @@ def _markdown(values: dict[str, Any]) -> str:
             "One model and the same rows for both, runs in turns, medians; `times faster` is the median of the ratios "
             f"of neighbouring runs. Rows are {values['rows']}. Written by `python benchmarks/eval_vs_lm_eval.py`.",
             table(header, rows),
+            *filter(None, map(arithmetic_line, values["comparisons"])),
             machine_line(values["machine"]),
         )
     )

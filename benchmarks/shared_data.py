@@ -19,7 +19,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +30,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from measure import machine, machine_line, table, write
 
 JUDGE = "JUDGE_URL"
+JUDGED = (f"--set eval.judge.url={JUDGE} --set eval.judge.model=none --set eval.max_completion_tokens=128").split()
+"""CARE asks for 1,024 tokens, the whole context of the embedded policy."""
 _COLUMNS = ("accuracy_in_language", "accuracy", "fidelity", "lpr")
 
 
@@ -41,26 +43,32 @@ class Row:
     variant: str
     data: str
     """Folder below DIR."""
-    options: tuple[str, ...] = ()
+    is_first: bool = True
+    """Whether it is the task's first variant."""
+    options: Sequence[str] = ()
 
-    def arguments(self, folder: str, limit: int, out: str) -> list[str]:
-        """What stands after `lrpo-bench`."""
-        chosen = json.dumps([{"name": self.task, "variant": self.variant}])
+    def arguments(self, folder: str, limit: int, out: str, config: str) -> list[str]:
+        """What stands after `lrpo-bench`; a variant that is not the first is named in a configuration file."""
+        tasks = ["--config", config] if self.config else ["--tasks", self.task]
         return [
-            "eval", "--model", "embedded:default", "--set", f"tasks={chosen}", "--data",
-            f"{self.task}={folder}/{self.data}", "--limit", str(limit), "--set", "eval.draws=0", *self.options,
-            "--out", out,
+            "eval", "--model", "embedded:default", *tasks, "--data", f"{self.task}={folder}/{self.data}",
+            "--limit", str(limit), "--set", "eval.draws=0", *self.options, "--out", out,
         ]  # fmt: skip
+
+    @property
+    def config(self) -> str:
+        """The configuration file; empty where none is needed."""
+        return "" if self.is_first else f"tasks: [{{name: {self.task}, variant: {self.variant}}}]"
 
 
 ROWS = (
     Row("mgsm", "direct", "mgsm"),
     Row("mgsm_v2", "direct", "mgsm"),
     Row("xnli", "likelihood", "xnli"),
-    Row("xnli", "label", "xnli"),
+    Row("xnli", "label", "xnli", False),
     Row("language_confusion", "monolingual", "language_confusion/test_sets"),
-    Row("language_confusion", "crosslingual", "language_confusion/test_sets"),
-    Row("care", "default", "care", ("--set", f"eval.judge.url={JUDGE}", "--set", "eval.judge.model=none")),
+    Row("language_confusion", "crosslingual", "language_confusion/test_sets", False),
+    Row("care", "default", "care", True, JUDGED),
 )
 
 
@@ -85,14 +93,18 @@ def evaluated(row: Row, arguments: argparse.Namespace, url: str, out: Path) -> d
     """One command, by the program's own door, and the metrics that it leaves."""
     from lrpo_bench.cli import main as lrpo_bench
 
-    given = [each.replace(JUDGE, url) for each in row.arguments(str(arguments.data), arguments.limit, str(out))]
+    config = out.with_suffix(".yaml")
+    config.write_text(row.config, encoding="utf-8")
+    folders = (str(arguments.data), arguments.limit, str(out), str(config))
+    given = [each.replace(JUDGE, url) for each in row.arguments(*folders)]
     started, said = time.perf_counter(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = lrpo_bench(given)
     if code:
         raise RuntimeError(f"{row.task} {row.variant}: exit code {code}: {said.getvalue().strip().splitlines()[-1]}")
     stored = json.loads((out / "before" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
-    shown = " ".join(row.arguments("DIR", arguments.limit, "RUN")).replace("[{", "'[{").replace("}]", "}]'")
+    shown = " ".join(row.arguments("DIR", arguments.limit, "RUN", "FILE"))
+    shown += f" (FILE: {row.config})" if row.config else ""
     return {
         "task": row.task, "variant": row.variant, "command": f"lrpo-bench {shown}",
         "seconds": round(time.perf_counter() - started, 1),

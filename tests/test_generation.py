@@ -122,6 +122,20 @@ def test_a_long_common_beginning_is_read_once(raw, monkeypatch):
     assert found == by_generate(raw, prompts, 6)
 
 
+@pytest.mark.parametrize("prefix", [(), range(10, 40)])
+def test_prompts_of_like_length_are_read_together_and_without_pads(raw, monkeypatch, prefix):
+    monkeypatch.setattr(generation, "MIN_PREFIX", 8)
+    monkeypatch.setattr(generation, "_ENOUGH", {"cpu": 1, "other": 1})
+    prompts = random_prompts(7, prefix=prefix)
+    seen, handle = reading(raw)
+    found = Loop(raw, Ends((1,)), 0).decode(prompts, Sampling(6), 0)
+    handle.remove()
+    lengths = [len(prompt) - len(prefix) for prompt in prompts]
+    read = [rows * width for rows, width in seen[bool(prefix) :] if (rows, width) != (7, 1)]
+    assert len(set(lengths)) > 2 and sum(read) == sum(lengths), "no position is read that is no token of a prompt"
+    assert [until_eos(row, (1,)) for row in found] == by_generate(raw, prompts, 6)
+
+
 def test_a_stop_string_ends_a_response(raw):
     """Decoding stops within eight tokens of the stop string, and the text is what a full response cut there is."""
     model = wrap(raw, make_tiny_tokenizer())

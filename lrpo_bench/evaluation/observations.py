@@ -98,11 +98,24 @@ def observe(records: Iterable[ResponseRecord]) -> list[Observations]:
     for task in sorted(by_task):
         ordered = sorted(by_task[task], key=lambda r: (r.rollout_lang, r.sample_id, r.k))
         greedy = [record for record in ordered if is_counted(record)]
-        found += _greedy(task, greedy)
-        found += _fidelity(task, greedy)
-        found += _across_languages(task, greedy, [r for r in ordered if r.k == 0 and r.is_cross_lingual])
+        names = _Names.of(greedy)
+        found += _greedy(task, greedy, names)
+        found += _fidelity(task, greedy, names)
+        found += _across_languages(task, greedy, [r for r in ordered if r.k == 0 and r.is_cross_lingual], names)
         found += _sampled(task, [record for record in ordered if record.k > 0 and not record.is_cross_lingual])
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What tells greedy responses apart: made once, and shared by all of their observations."""
+
+    keys: tuple[tuple[str, str], ...]
+    clusters: tuple[str, ...]
+
+    @classmethod
+    def of(cls, records: Sequence[ResponseRecord]) -> _Names:
+        return cls(tuple((r.rollout_lang, r.sample_id) for r in records), tuple(r.source_id for r in records))
 
 
 def is_counted(record: ResponseRecord) -> bool:
@@ -123,11 +136,10 @@ _GREEDY: Mapping[str, tuple[Callable[[ResponseRecord], float], Bounds | None]] =
 }
 
 
-def _greedy(task: str, records: Sequence[ResponseRecord]) -> list[Observations]:
+def _greedy(task: str, records: Sequence[ResponseRecord], names: _Names) -> list[Observations]:
     if not records:
         return []
-    keys = tuple((r.rollout_lang, r.sample_id) for r in records)
-    clusters = tuple(r.source_id for r in records)
+    keys, clusters = names.keys, names.clusters
     why = np.array([r.reason if r.score is None else "" for r in records], dtype=object)
     found = [
         Observations(
@@ -142,11 +154,10 @@ def _greedy(task: str, records: Sequence[ResponseRecord]) -> list[Observations]:
     return found
 
 
-def _fidelity(task: str, records: Sequence[ResponseRecord]) -> list[Observations]:
+def _fidelity(task: str, records: Sequence[ResponseRecord], names: _Names) -> list[Observations]:
     if not records:
         return []
-    keys = tuple((r.rollout_lang, r.sample_id) for r in records)
-    clusters = tuple(r.source_id for r in records)
+    keys, clusters = names.keys, names.clusters
     note = f"{CORRECTED.name} rules"
     return [
         Observations(
@@ -157,11 +168,10 @@ def _fidelity(task: str, records: Sequence[ResponseRecord]) -> list[Observations
 
 
 def _across_languages(
-    task: str, records: Sequence[ResponseRecord], elsewhere: Sequence[ResponseRecord]
+    task: str, records: Sequence[ResponseRecord], elsewhere: Sequence[ResponseRecord], names: _Names
 ) -> list[Observations]:
     """Consistency over parallel questions, and headroom where questions were also asked in other languages."""
-    keys = tuple((r.rollout_lang, r.sample_id) for r in records)
-    clusters = tuple(r.source_id for r in records)
+    keys, clusters = names.keys, names.clusters
     found = consistency_values(records) | headroom_values(records, elsewhere)
     return [
         Observations(task, name, keys, values, clusters, (0.0, 1.0), note) for name, (values, note) in found.items()

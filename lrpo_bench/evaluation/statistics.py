@@ -107,7 +107,7 @@ def clustered_mean(
         stderr = 0.0
     if interval == "wilson" and bounds is not None and stderr > 0:
         is_share = bool(np.isin(scores, bounds).all()) if is_share is None else is_share
-        found = _wilson(mean, sums, bounds, _SMOOTHED if is_share else 0.0)
+        found = _wilson(mean, _floats(sums), bounds, _SMOOTHED if is_share else 0.0)
     else:
         found = _interval(mean, stderr, count - 1, count, bounds)
     return Estimate(mean, stderr, found, scores.size, count, n_unscored)

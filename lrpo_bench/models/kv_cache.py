@@ -70,10 +70,11 @@ class BufferLayer(DynamicLayer):  # type: ignore[misc]
         for name in ("_keys", "_values"):
             old = getattr(first, name)
             rows = sum(len(numbers) for numbers, _ in parts)
-            new = old.new_zeros(rows, old.shape[1], end + _GROWTH, old.shape[3])  # zeros, since masks multiply them
+            new = old.new_empty(rows, old.shape[1], end + _GROWTH, old.shape[3])
             for numbers, layer in parts:
                 old, length = getattr(layer, name), layer._length
                 new[numbers, :, :start] = old[:, :, :start]
+                new[numbers, :, start : end - (length - start)] = 0.0  # never seen, but it must be numbers
                 new[numbers, :, end - (length - start) : end] = old[:, :, start:length]
             setattr(self, name, new)
         self._length = end
