@@ -22,7 +22,7 @@ from measure import table
 from lrpo_bench.results.router_regret import regret_summary
 from lrpo_bench.results.seeds import SeedEstimate
 from lrpo_bench.results.study_table import BASELINE, StudyCell, study_tables
-from lrpo_bench.results.sweep_summary import SweepSummary, sweep_summary
+from lrpo_bench.results.sweep_summary import SweepSummary, group_numbers, sweep_summary
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILES = ("comprehension-weak", "production-weak", "knowledge-split")
@@ -60,7 +60,7 @@ def rows_of(summary: SweepSummary, languages: str = TRAINED) -> list[Row]:
     for group in summary.collection.groups:
         if group.method == "vanilla":
             continue
-        gain = next(n.change for n in summary.numbers if n.group is group and n.language == languages)
+        gain = next(n.change for task in summary.tasks for n in group_numbers(summary, group, task, (languages,)))
         logs = [_read_rows(run.path / "router.jsonl") for run in group.runs]
         regrets = [regret for log in logs if (regret := regret_summary(log)) is not None]
         found.append(

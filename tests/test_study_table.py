@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from lrpo_bench.errors import ConfigError
 from lrpo_bench.evaluation.metrics import find_metric
 from lrpo_bench.results.evaluations import read_evaluation
 from lrpo_bench.results.study_table import study_markdown, study_rows, study_tables, table_rows
-from lrpo_bench.results.sweep_summary import sweep_summary
+from lrpo_bench.results.sweep_summary import sweep_summary, to_dict
 
 SEEDS = (0, 1, 2)
 HEADLINE = "accuracy_in_language"
+STUDY = Path(__file__).parent.parent / "results" / "study"
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,54 @@ def test_holm_is_over_the_differences_of_the_table_alone(summary):
         by_hand.append(running)
     assert sorted(cell.p_holm for cell in differences.cells.values()) == pytest.approx(by_hand)
     assert len(raw) == 3
+
+
+def test_the_tables_compute_only_what_they_show_and_show_what_the_whole_summary_says(study):
+    summary = sweep_summary(study)
+    tables = study_tables(summary, "lrpo")
+    assert not {"numbers", "pairs"} & vars(summary).keys(), "the tables did not ask for all of them"
+    after = {(n.group.name, n.group.model, n.task, n.language): n.after for n in summary.numbers}
+    pairs = {(p.a.name, p.b.name, p.a.model, p.task, p.language): p.difference for p in summary.pairs}
+    for table in tables:
+        for (method, model), cell in table.cells.items():
+            place = (model, table.task, table.language)
+            if not table.baseline:
+                assert cell.estimate == after[(method, *place)]
+            elif (pair := pairs.get(("lrpo", method, *place))) is not None:
+                assert cell.estimate == pair
+            else:
+                pair = pairs[(method, "lrpo", *place)]
+                assert (cell.estimate.value, cell.estimate.p) == (-pair.value, pair.p)
+                assert cell.estimate.ci95 == (-pair.ci95[1], -pair.ci95[0])
+    assert sum(len(table.cells) for table in tables if table.baseline) == 9  # three averages x (sft, two of grpo)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["comprehension-weak", "production-weak", "knowledge-split"])
+def test_the_committed_summary_of_the_study_follows_from_its_runs(profile):
+    stored = json.loads((STUDY / profile / "summary.json").read_text(encoding="utf-8"))
+    summary = sweep_summary(STUDY / profile)
+    again = json.loads(json.dumps(to_dict(summary)))
+    assert again.keys() == stored.keys() and again["groups"] == stored["groups"]
+    for part in ("numbers", "differences"):
+        for new, old in zip(flat(again[part]), flat(stored[part]), strict=True):
+            assert new[0] == old[0] and (new[1] == old[1] or new[1] == pytest.approx(old[1], rel=1e-9, abs=1e-12))
+    shown = [row for row in study_rows(study_tables(summary, "grpo")) if row["minus"]]
+    places = {(g["method"], g["variant"]): i for i, g in enumerate(stored["groups"])}
+    grpo, names = places["grpo", ""], {(f"{m} ({v})" if v else m): i for (m, v), i in places.items()}
+    for row in shown:
+        pair = {grpo, names[row["method"]]}
+        (old,) = (d for d in stored["differences"] if {d["a"], d["b"]} == pair and d["language"] == row["languages"])
+        assert row["value"] == pytest.approx(old["value"] if old["a"] == grpo else -old["value"], rel=1e-9, abs=1e-12)
+
+
+def flat(value, path=()):
+    """Every number and name of nested lists and dictionaries with its path; NaN, which equals nothing, as its name."""
+    if isinstance(value, dict):
+        return [leaf for key in sorted(value) for leaf in flat(value[key], (*path, key))]
+    if isinstance(value, list):
+        return [leaf for i, item in enumerate(value) for leaf in flat(item, (*path, i))]
+    return [(path, "nan" if value is None or value != value else value)]
 
 
 def test_any_method_can_be_the_baseline_and_a_wrong_one_is_named(summary):

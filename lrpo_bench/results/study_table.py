@@ -6,23 +6,25 @@
 
 Both are for new seeds and new questions (`results.seeds`): the seeds that both methods have are subtracted question by
 question, so a difference is paired over both. MDE is the smallest true difference found four times out of five.
-Holm's correction is over the differences of one table: all methods but the baseline, times all models.
+Holm's correction is over the differences of one table: all methods but the baseline, times all models. Only averages
+over languages, and only pairs with the baseline, are computed: a study has several times as many of the others.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lrpo_bench.errors import ConfigError
-from lrpo_bench.evaluation.metrics import language_sets
+from lrpo_bench.evaluation.metrics import ALL, HELD_OUT, TRAINED
 from lrpo_bench.evaluation.statistics import holm
-from lrpo_bench.results.collection import Collection, RunGroup
-from lrpo_bench.results.seeds import SeedEstimate, over_seeds
-from lrpo_bench.results.sweep_summary import ALL_TASKS, PairNumber, SweepSummary, values_for
+from lrpo_bench.results.collection import RunGroup
+from lrpo_bench.results.seeds import SeedEstimate
+from lrpo_bench.results.sweep_summary import SweepSummary, end_values, paired_differences
 from lrpo_bench.results.tables import UNKNOWN, number
 from lrpo_bench.results.words import SETS
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 BASELINE = "grpo"
 """What methods are compared with where nobody says otherwise, if it was run."""
+AVERAGES = (ALL, TRAINED, HELD_OUT)
+"""The sets of languages that have tables, in this order."""
 _SIGNIFICANT = 0.05
 LEGEND = (
     "Values in [0, 1] with 95% intervals for new training seeds and new questions. Differences are paired by seed and "
@@ -78,11 +82,12 @@ def study_tables(summary: SweepSummary, against: str | None = None) -> list[Stud
         raise ConfigError(f"no complete run has method {against!r}; there are {', '.join(sorted(names))}")
     baseline = against or (BASELINE if BASELINE in names else "")
     found = []
-    for task in dict.fromkeys(n.task for n in summary.numbers):
-        for language in (name for name in ("avg:all", "avg:trained", "avg:heldout") if _has(summary, task, name)):
-            found.append(_values(summary, task, language))
-            if baseline:
-                found.append(_differences(summary, task, language, baseline))
+    for task in summary.tasks:
+        values = [(group, _ends(summary, group, task)) for group in summary.collection.groups]
+        differences = _from_baseline(summary, task, baseline) if baseline else []
+        for language in AVERAGES:
+            found.append(_table(task, language, "", _only(values, language)))
+            found.append(_table(task, language, baseline, _only(differences, language)))
     return [table for table in found if table.cells]
 
 
@@ -150,51 +155,40 @@ def _flat(table: StudyTable, method: str, model: str, cell: StudyCell) -> dict[s
     }
 
 
-def _has(summary: SweepSummary, task: str, language: str) -> bool:
-    return any((n.task, n.language) == (task, language) for n in summary.numbers)
+def _ends(summary: SweepSummary, group: RunGroup, task: str) -> Mapping[str, SeedEstimate]:
+    """A group's averages; if it was not trained, on the languages that the others of its model trained on."""
+    usual = {g.trained for g in summary.collection.groups if g.model == group.model and g.trained}
+    return end_values(summary, group, task, AVERAGES, next(iter(usual)) if len(usual) == 1 else None)
 
 
-def _values(summary: SweepSummary, task: str, language: str) -> StudyTable:
-    numbers = [n for n in summary.numbers if (n.task, n.language) == (task, language)]
-    known = {id(n.group): n.after for n in numbers}
-    known |= _untrained(summary.collection, task, language, known)
-    groups = [group for group in summary.collection.groups if id(group) in known]
-    cells = {(group.name, group.model): StudyCell(known[id(group)]) for group in groups}
-    title = f"{task}, {SETS.get(language, language)}"
-    return StudyTable(title, task, language, "", *_axes(groups), cells)
+def _from_baseline(
+    summary: SweepSummary, task: str, baseline: str
+) -> list[tuple[RunGroup, Mapping[str, SeedEstimate]]]:
+    """Each group that has a baseline, with its differences from it, in the order of the groups."""
+    place = {id(group): i for i, group in enumerate(summary.collection.groups)}
+    found: list[tuple[RunGroup, Mapping[str, SeedEstimate]]] = []
+    for a, b in itertools.combinations(summary.collection.groups, 2):
+        forth, back = _is_baseline(a, b, baseline), _is_baseline(b, a, baseline)
+        if a.model == b.model and (forth or back):
+            differences = paired_differences(summary, a, b, task, AVERAGES)
+            found += [(b, differences)] if forth else []
+            found += [(a, {language: negated(e) for language, e in differences.items()})] if back else []
+    return sorted(found, key=lambda row: place[id(row[0])])
 
 
-def _untrained(
-    collection: Collection, task: str, language: str, known: Mapping[int, SeedEstimate]
-) -> dict[int, SeedEstimate]:
-    """Groups that were not trained, on the languages that the others of their model were trained on."""
-    members = collection.tasks if task == ALL_TASKS else (task,)
-    found = {}
-    for group in collection.groups:
-        usual = {g.trained for g in collection.groups if g.model == group.model and g.trained}
-        if id(group) in known or group.trained or len(usual) != 1:
-            continue
-        rows = [v for run in group.runs if (v := values_for(collection, run.after, members)) is not None]
-        sets = language_sets([lang for row in rows for _, lang, _ in row.keys], next(iter(usual))) if rows else {}
-        if language in sets:
-            found[id(group)] = over_seeds([row.only(sets[language]) for row in rows], (0.0, 1.0))
-    return found
+def _only(
+    rows: Iterable[tuple[RunGroup, Mapping[str, SeedEstimate]]], language: str
+) -> list[tuple[RunGroup, SeedEstimate]]:
+    return [(group, estimates[language]) for group, estimates in rows if language in estimates]
 
 
-def _differences(summary: SweepSummary, task: str, language: str, baseline: str) -> StudyTable:
-    pairs = [p for p in summary.pairs if (p.task, p.language) == (task, language)]
-    found: dict[tuple[str, str], SeedEstimate] = {}
-    groups: list[RunGroup] = []
-    for pair in pairs:
-        for group, other, sign in ((pair.b, pair.a, 1), (pair.a, pair.b, -1)):
-            if _is_baseline(other, group, baseline):
-                found[group.name, group.model] = pair.difference if sign > 0 else negated(pair)
-                groups.append(group)
-    corrected: Iterable[float] = holm([estimate.p for estimate in found.values()]) if found else ()
+def _table(task: str, language: str, baseline: str, rows: Sequence[tuple[RunGroup, SeedEstimate]]) -> StudyTable:
+    """Values, or differences where there is a baseline."""
+    found = {(group.name, group.model): estimate for group, estimate in rows}
+    corrected = holm([e.p for e in found.values()]) if baseline and found else [math.nan] * len(found)
     cells = {key: StudyCell(e, float(p)) for (key, e), p in zip(found.items(), corrected, strict=True)}
-    order = [group for group in summary.collection.groups if group in groups]
-    title = f"{task}, {SETS.get(language, language)}: difference from {baseline}"
-    return StudyTable(title, task, language, baseline, *_axes(order), cells)
+    title = f"{task}, {SETS.get(language, language)}" + (f": difference from {baseline}" if baseline else "")
+    return StudyTable(title, task, language, baseline, *_axes([group for group, _ in rows]), cells)
 
 
 def _is_baseline(group: RunGroup, other: RunGroup, baseline: str) -> bool:
@@ -204,10 +198,10 @@ def _is_baseline(group: RunGroup, other: RunGroup, baseline: str) -> bool:
     return group.method == baseline and other.method != baseline and group.variant in ("", other.variant)
 
 
-def negated(pair: PairNumber) -> SeedEstimate:
-    """The difference of a pair the other way round: a - b."""
-    low, high = pair.difference.ci95
-    return dataclasses.replace(pair.difference, value=-pair.difference.value, ci95=(-high, -low))
+def negated(difference: SeedEstimate) -> SeedEstimate:
+    """A difference the other way round: a - b for b - a."""
+    low, high = difference.ci95
+    return dataclasses.replace(difference, value=-difference.value, ci95=(-high, -low))
 
 
 def _axes(groups: Iterable[RunGroup]) -> tuple[tuple[str, ...], tuple[str, ...]]:

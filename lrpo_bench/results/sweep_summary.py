@@ -2,15 +2,18 @@
 
 Every number has an interval for new seeds and new questions (`results.seeds`). Methods of one model are compared pair
 by pair on the seeds that both have, question by question; p values are corrected by Holm over the pairs of one task
-and set of languages. Written as `summary.json` (everything) and `summary.md` (what is printed).
+and set of languages. Written as `summary.json` (everything) and `summary.md` (what is printed). Numbers and pairs are
+computed when they are first asked for: the study's tables show some averages only, and ask for those alone.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection as Some
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,28 +59,38 @@ class PairNumber:
     p_holm: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SweepSummary:
     """All of it."""
 
     collection: Collection
-    numbers: tuple[GroupNumber, ...]
-    pairs: tuple[PairNumber, ...]
-    notes: tuple[str, ...]
+
+    @property
+    def tasks(self) -> dict[str, tuple[str, ...]]:
+        """The tasks that have numbers, each with its members: `all tasks` follows where there are several."""
+        tasks = self.collection.tasks
+        return {task: (task,) for task in tasks} | ({ALL_TASKS: tasks} if len(tasks) > 1 else {})
+
+    @cached_property
+    def numbers(self) -> tuple[GroupNumber, ...]:
+        """Each group on each task and set of languages."""
+        groups = self.collection.groups
+        return tuple(n for task in self.tasks for group in groups for n in group_numbers(self, group, task))
+
+    @cached_property
+    def pairs(self) -> tuple[PairNumber, ...]:
+        """Each two groups of one model, on each task and set of languages."""
+        return tuple(pair for task in self.tasks for pair in _pairs(self, task))
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know."""
+        return tuple(_notes(self.collection))
 
 
 def sweep_summary(folder: Path | str) -> SweepSummary:
     """The summary of all complete runs below a folder."""
-    collection = collect(folder)
-    tasks = collection.tasks
-    numbers: list[GroupNumber] = []
-    pairs: list[PairNumber] = []
-    for task in (*tasks, ALL_TASKS) if len(tasks) > 1 else tasks:
-        members = tasks if task == ALL_TASKS else (task,)
-        for group in collection.groups:
-            numbers += group_numbers(collection, group, task, members)
-        pairs += _pairs(collection, task, members)
-    return SweepSummary(collection, tuple(numbers), tuple(pairs), tuple(_notes(collection)))
+    return SweepSummary(collect(folder))
 
 
 def values_for(collection: Collection, seen: Seen, tasks: Sequence[str]) -> Values | None:
@@ -86,13 +99,16 @@ def values_for(collection: Collection, seen: Seen, tasks: Sequence[str]) -> Valu
     return values_of([o for o in found if o is not None]) if all(found) else None
 
 
-def group_numbers(collection: Collection, group: RunGroup, task: str, members: Sequence[str]) -> Iterable[GroupNumber]:
+def group_numbers(
+    summary: SweepSummary, group: RunGroup, task: str, languages: Some[str] | None = None
+) -> Iterable[GroupNumber]:
     """The numbers of a group on a task, a set of languages each; none where a run lacks one of the tasks."""
-    before = [values_for(collection, run.before, members) for run in group.runs]
-    after = [values_for(collection, run.after, members) for run in group.runs]
+    members = summary.tasks[task]
+    before = [values_for(summary.collection, run.before, members) for run in group.runs]
+    after = [values_for(summary.collection, run.after, members) for run in group.runs]
     both = [(b, a) for b, a in zip(before, after, strict=True) if b is not None and a is not None]
     ends = [a for a in after if a is not None]
-    for language, chosen in _sets(ends, group.trained).items():
+    for language, chosen in _sets(ends, group.trained, languages).items():
         yield GroupNumber(
             group,
             task,
@@ -103,20 +119,51 @@ def group_numbers(collection: Collection, group: RunGroup, task: str, members: S
         )
 
 
-def _pairs(collection: Collection, task: str, members: Sequence[str]) -> list[PairNumber]:
-    found: list[tuple[RunGroup, RunGroup, str, SeedEstimate]] = []
-    for a, b in itertools.combinations(collection.groups, 2):
-        if a.model != b.model:
-            continue
-        rows = [
-            difference_of(x, y)
-            for first, second in _same_seeds(a, b)
-            if (x := values_for(collection, first.after, members)) is not None
-            and (y := values_for(collection, second.after, members)) is not None
-        ]
-        trained = a.trained if a.trained == b.trained or b.trained is None else b.trained if a.trained is None else None
-        for language, chosen in _sets(rows, trained).items():
-            found.append((a, b, language, over_seeds([row.only(chosen) for row in rows], _CHANGE)))
+def end_values(
+    summary: SweepSummary,
+    group: RunGroup,
+    task: str,
+    languages: Some[str] | None = None,
+    trained: Iterable[str] | None = None,
+) -> dict[str, SeedEstimate]:
+    """What a group has in the end on a task, by set of languages.
+
+    Args:
+        summary: of all runs.
+        group: one of its groups.
+        task: one of its tasks.
+        languages: the sets that are wanted; all when absent.
+        trained: stands in for the trained languages of a group that was not trained.
+    """
+    found = [values_for(summary.collection, run.after, summary.tasks[task]) for run in group.runs]
+    ends = [values for values in found if values is not None]
+    sets = _sets(ends, group.trained or trained, languages)
+    return {language: over_seeds([end.only(chosen) for end in ends], _SHARE) for language, chosen in sets.items()}
+
+
+def paired_differences(
+    summary: SweepSummary, a: RunGroup, b: RunGroup, task: str, languages: Some[str] | None = None
+) -> dict[str, SeedEstimate]:
+    """Differences b - a by set of languages, on the seeds and questions that both have."""
+    collection, members = summary.collection, summary.tasks[task]
+    rows = [
+        difference_of(x, y)
+        for first, second in _same_seeds(a, b)
+        if (x := values_for(collection, first.after, members)) is not None
+        and (y := values_for(collection, second.after, members)) is not None
+    ]
+    trained = a.trained if a.trained == b.trained or b.trained is None else b.trained if a.trained is None else None
+    sets = _sets(rows, trained, languages)
+    return {language: over_seeds([row.only(chosen) for row in rows], _CHANGE) for language, chosen in sets.items()}
+
+
+def _pairs(summary: SweepSummary, task: str) -> list[PairNumber]:
+    found = [
+        (a, b, language, difference)
+        for a, b in itertools.combinations(summary.collection.groups, 2)
+        if a.model == b.model
+        for language, difference in paired_differences(summary, a, b, task).items()
+    ]
     corrected = [math.nan] * len(found)
     for language in {row[2] for row in found}:
         places = [i for i, row in enumerate(found) if row[2] == language]
@@ -130,11 +177,14 @@ def _same_seeds(a: RunGroup, b: RunGroup) -> list[tuple[RunData, RunData]]:
     return [(run, seeds[run.seed]) for run in a.runs if run.seed in seeds]
 
 
-def _sets(rows: Sequence[Values], trained: Iterable[str] | None) -> dict[str, tuple[str, ...]]:
-    """Sets of languages, averages first."""
+def _sets(
+    rows: Sequence[Values], trained: Iterable[str] | None, wanted: Some[str] | None
+) -> Mapping[str, tuple[str, ...]]:
+    """Sets of languages, averages first; the wanted ones alone, if any are named."""
     langs = [lang for row in rows for _, lang, _ in row.keys]
     sets = language_sets(langs, trained) if langs else {}
-    return dict(sorted(sets.items(), key=lambda item: not item[0].startswith("avg:")))
+    ordered = sorted(sets.items(), key=lambda item: not item[0].startswith("avg:"))
+    return {name: langs for name, langs in ordered if wanted is None or name in wanted}
 
 
 def _notes(collection: Collection) -> list[str]:

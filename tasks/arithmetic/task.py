@@ -12,9 +12,10 @@ from decimal import Decimal
 
 import numpy as np
 
-from lrpo_bench.errors import DataError, UnknownNameError
-from lrpo_bench.tasks.base import Row, Sample, Score, Task
+from lrpo_bench.errors import UnknownNameError
+from lrpo_bench.tasks.base import Row, Sample, Score
 from lrpo_bench.tasks.extraction import read_final_number
+from lrpo_bench.tasks.world_task import WorldTask
 from lrpo_bench.world.questions import Split
 from lrpo_bench.world.reasoning import problems
 
@@ -22,7 +23,7 @@ SEED = 20260
 SIZES: dict[str, tuple[Split, int]] = {"train": ("train", 2000), "test": ("test", 300)}
 
 
-class Arithmetic(Task):
+class Arithmetic(WorldTask):
     """Scores a response by its final number."""
 
     def rows(self, lang: str, split: str) -> Iterator[Row]:
@@ -37,20 +38,6 @@ class Arithmetic(Task):
                 "reference": written.reference,
                 "gold": written.gold,
             }
-
-    def sample(self, row: Row, lang: str, index: int) -> Sample:
-        for key in ("id", "question", "reference", "gold"):
-            if not row.get(key):
-                raise DataError(f"arithmetic, {lang} row {index}: {key!r} is missing or empty")
-        return Sample(
-            id=f"arithmetic/{lang}/{row['id']}",
-            source_id=f"arithmetic/{row['id']}",
-            lang=lang,
-            question=row["question"],
-            gold=row["gold"],
-            topic=self.info.topic,
-            reference=row["reference"],
-        )
 
     def score(self, sample: Sample, completion: str, rollout_lang: str) -> Score:
         answer = read_final_number(completion, rollout_lang)

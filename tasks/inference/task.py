@@ -12,14 +12,15 @@ from functools import lru_cache
 import numpy as np
 
 from lrpo_bench.errors import DataError, UnknownNameError
-from lrpo_bench.tasks.base import Row, Sample, Score, Task
+from lrpo_bench.tasks.base import Row, Sample, Score
+from lrpo_bench.tasks.world_task import WorldTask
 from lrpo_bench.world.inference import LABELS, InferenceProblem, problems, read_label
 
 SIZES = {"train": 2000, "test": 300}
 _SEED = 20260
 
 
-class Inference(Task):
+class Inference(WorldTask):
     """Scores a response by the label that it states."""
 
     def rows(self, lang: str, split: str) -> Iterator[Row]:
@@ -29,22 +30,10 @@ class Inference(Task):
             yield {"id": slug, "question": written.question, "reference": written.reference, "gold": written.gold}
 
     def sample(self, row: Row, lang: str, index: int) -> Sample:
-        for key in ("id", "question", "reference"):
-            if not row.get(key):
-                raise DataError(f"inference, {lang} row {index}: {key!r} is missing or empty")
-        if row.get("gold") not in LABELS:
-            raise DataError(
-                f"inference, {lang} row {index}: 'gold' must be yes, no or unknown, got {row.get('gold')!r}"
-            )
-        return Sample(
-            id=f"inference/{lang}/{row['id']}",
-            source_id=f"inference/{row['id']}",
-            lang=lang,
-            question=row["question"],
-            gold=row["gold"],
-            topic=self.info.topic,
-            reference=row["reference"],
-        )
+        found = super().sample(row, lang, index)
+        if found.gold not in LABELS:
+            raise DataError(f"inference, {lang} row {index}: 'gold' must be yes, no or unknown, got {found.gold!r}")
+        return found
 
     def score(self, sample: Sample, completion: str, rollout_lang: str) -> Score:
         label = read_label(completion, rollout_lang)

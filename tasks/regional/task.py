@@ -7,18 +7,19 @@ A response that names nothing known is wrong; only an empty one is not attempted
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
-from lrpo_bench.errors import DataError
-from lrpo_bench.tasks.base import Row, Sample, Score, Task
+from lrpo_bench.tasks.base import Row, Sample, Score
+from lrpo_bench.tasks.world_task import WorldTask
 from lrpo_bench.world.facts import fact
 from lrpo_bench.world.regional import named_answer, problems
 
-_KEYS = ("id", "region", "question", "reference", "gold", "aliases")
 
-
-class Regional(Task):
+class Regional(WorldTask):
     """Scores a response by the names in it."""
+
+    columns = (*WorldTask.columns, "region", "aliases")
 
     def rows(self, lang: str, split: str) -> Iterator[Row]:
         for problem in problems(split):
@@ -33,21 +34,9 @@ class Regional(Task):
             }
 
     def sample(self, row: Row, lang: str, index: int) -> Sample:
-        for key in _KEYS:
-            if not row.get(key):
-                raise DataError(f"regional, {lang} row {index}: {key!r} is missing or empty")
-        return Sample(
-            id=f"regional/{lang}/{row['id']}",
-            source_id=f"regional/{row['id']}",
-            lang=lang,
-            question=row["question"],
-            gold=row["gold"],
-            topic=self.info.topic,
-            regions=(row["region"],),
-            reference=row["reference"],
-            aliases=tuple(row["aliases"]),
-            extra={"fact": row["id"]},
-        )
+        found = super().sample(row, lang, index)
+        regions, aliases = (row["region"],), tuple(row["aliases"])
+        return dataclasses.replace(found, regions=regions, aliases=aliases, extra={"fact": row["id"]})
 
     def score(self, sample: Sample, completion: str, rollout_lang: str) -> Score:
         if not completion.strip():
