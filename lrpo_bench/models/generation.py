@@ -207,7 +207,7 @@ def _read_together(lengths: Sequence[int], enough: int) -> list[list[int]]:
         >>> _read_together([10, 40, 39, 9], enough=60)
         [[1, 2], [0, 3]]
         >>> _read_together([10, 40, 39, 9], enough=100)
-        [[1, 2, 0, 3]]
+        [[1, 2, 0], [3]]
     """
     parts: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
