@@ -42,7 +42,7 @@ def add_world(commands: Any) -> None:
     """Adds the parser of `world`."""
     parser = commands.add_parser("world", help="build an embedded world from a profile of knobs")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    text = "corpus, tokenizer, policy and sentence encoder from a profile and a seed; about 17 minutes on two cores"
+    text = "corpus, tokenizer, policy and sentence encoder from a profile and a seed; about 14 minutes on two cores"
     build = actions.add_parser("build", help=text, description=text)
     build.add_argument("--profile", default="default", help="a profile's name, or a YAML file")
     build.add_argument("--seed", type=int, default=0)
