@@ -19,9 +19,9 @@ from pathlib import Path
 
 from measure import table
 
-from lrpo_bench.results.collection import RunGroup, collect
+from lrpo_bench.results.collection import RunGroup
 from lrpo_bench.results.seeds import SeedEstimate
-from lrpo_bench.results.sweep_summary import group_numbers
+from lrpo_bench.results.sweep_summary import group_numbers, sweep_summary
 from lrpo_bench.training.methods import METHODS, Method, get_method
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,15 +85,15 @@ def rows_of(folder: Path) -> list[Row]:
         ValueError: a folder that is no method's.
     """
     known = METHODS | _variants()
-    collection = collect(folder)
+    summary = sweep_summary(folder)
     found: dict[str, Row] = {}
-    for group in collection.groups:
+    for group in summary.collection.groups:
         name = _folder_name(group)
         if name not in known:
             raise ValueError(f"{folder}/{name} is no method of the sweep; there are {', '.join(known)}")
         gains: dict[str, SeedEstimate] = {}
-        for task in collection.tasks:  # those asked by a system prompt count as another task: none is averaged with it
-            gains |= {n.language: n.change for n in group_numbers(collection, group, task, (task,)) if n.after.n_seeds}
+        for task in summary.collection.tasks:  # those asked by a system prompt count as another task: none is averaged with it
+            gains |= {n.language: n.change for n in group_numbers(summary, group, task) if n.after.n_seeds}
         found[name] = Row(known[name], len(group.runs), gains)
     return [found[name] for name in known if name in found]
 
