@@ -92,7 +92,9 @@ def rows_of(folder: Path) -> list[Row]:
         if name not in known:
             raise ValueError(f"{folder}/{name} is no method of the sweep; there are {', '.join(known)}")
         gains: dict[str, SeedEstimate] = {}
-        for task in summary.collection.tasks:  # those asked by a system prompt count as another task: none is averaged with it
+        for (
+            task
+        ) in summary.collection.tasks:  # those asked by a system prompt count as another task: none is averaged with it
             gains |= {n.language: n.change for n in group_numbers(summary, group, task) if n.after.n_seeds}
         found[name] = Row(known[name], len(group.runs), gains)
     return [found[name] for name in known if name in found]
