@@ -341,10 +341,16 @@ def test_cells_share_the_cores(monkeypatch, tmp_path):
         assert log.read_text().strip() == expected
 
 
-def test_an_interrupt_stops_the_cells_once_and_leaves_them_to_be_continued(tmp_path):
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_an_interrupt_stops_the_cells_once_and_leaves_them_to_be_continued(tmp_path, handler):
+    """Also in a sweep that ignores interrupts, as a script's background job does."""
     code = "import signal, time, sys\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)"
-    engine = LocalEngine(2)
-    handles = [engine.start(Job((sys.executable, "-c", code), str(tmp_path / str(i)), ".", 1)) for i in range(2)]
+    engine, old = LocalEngine(2), signal.signal(signal.SIGINT, handler)
+    try:
+        handles = [engine.start(Job((sys.executable, "-c", code), str(tmp_path / str(i)), ".", 1)) for i in range(2)]
+        assert signal.getsignal(signal.SIGINT) is handler, "the sweep's own is as it was"
+    finally:
+        signal.signal(signal.SIGINT, old)
     time.sleep(0.5)
     assert [engine.poll(handle) for handle in handles] == [None, None]
     engine.stop(handles)

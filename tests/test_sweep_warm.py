@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,22 @@ def test_an_interrupt_reaches_forked_cells_once(tmp_path):
     engine.stop([handle])
     assert engine.poll(handle) == 130
     assert "interrupted; what is done is kept" in log.read_text()
+
+
+def test_the_server_of_a_sweep_that_ignores_interrupts_does_not_hand_that_down(monkeypatch):
+    """Forks take signals as the server did when it began, so it must begin with interrupts as Python has them."""
+    code = "import signal, sys; sys.exit(7 if signal.getsignal(signal.SIGINT) is signal.default_int_handler else 1)"
+    found = []
+    monkeypatch.setattr(warm, "_context", None)
+    monkeypatch.setattr(
+        forkserver, "ensure_running", lambda: found.append(subprocess.run([sys.executable, "-c", code]).returncode)
+    )
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        warm._server({})
+        assert found == [7] and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, old)
 
 
 def test_other_commands_and_machines_with_devices_get_new_processes(tmp_path, monkeypatch):

@@ -21,6 +21,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from lrpo_bench.sweeps.interrupts import heard_by_children
+
 MODULES = (
     *(
         "torch",
@@ -84,7 +86,8 @@ def _server(env: dict[str, str]) -> ForkServerContext:
             os.environ.update(env)
             from multiprocessing import forkserver
 
-            forkserver.ensure_running()
+            with heard_by_children():  # the server itself ignores interrupts, and forks take them as it did
+                forkserver.ensure_running()
         finally:
             os.environ.clear()
             os.environ.update(kept)
