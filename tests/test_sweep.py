@@ -247,6 +247,19 @@ def test_a_policy_that_is_asked_otherwise_shares_nothing(tmp_path, capsys):
     assert share_before(taker, tagged, [donor], ()) == donor
 
 
+def test_how_the_shared_responses_were_decoded_is_kept(tmp_path, capsys):
+    """A stopwatch chose it for the donor; the taker's other evaluation must not be decoded in another way."""
+    sweep = two_alike(tmp_path / "o")
+    donor, taker = sweep.cells
+    run(dataclasses.replace(sweep, cells=(donor,)))
+    path = donor.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["extra"]["generation"] = chosen = {"way": "generate", "why": "trial of 8 prompts"}
+    path.write_text(json.dumps(manifest))
+    assert share_before(taker, make_plan(taker.config, train=True), [donor], ()) == donor
+    assert read_manifest(taker.folder).extra["generation"] == chosen
+
+
 @pytest.mark.parametrize(
     "change",
     [
