@@ -46,7 +46,10 @@ MODULES = (
 )
 """What a run of a small model has loaded when it ends; another model's code is loaded by its cell."""
 _MODULE_PREFIX = ("-m", "lrpo_bench")
-_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD128", "/dev/accel0")
+_DEVICES = (
+    *("/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/dxg"),  # a card, a Tegra, a card behind Windows' own Linux
+    *("/dev/kfd", "/dev/dri/renderD128", "/dev/accel0"),
+)
 _STOP_S = 60.0
 
 _context: ForkServerContext | None = None
