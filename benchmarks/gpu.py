@@ -67,7 +67,7 @@ def main() -> None:
     on_gpu = arguments.device == "cuda"
     if on_gpu and not torch.cuda.is_available():
         raise SystemExit("gpu.py: torch sees no GPU here; --device cpu --out FOLDER rehearses on a tiny model")
-    if not on_gpu and arguments.out in (None, RESULTS):
+    if not on_gpu and (arguments.out or RESULTS).resolve() == RESULTS.resolve():
         raise SystemExit("gpu.py: --device cpu needs --out FOLDER, so that no CPU's figures stand where a GPU's belong")
     size = arguments.size or ("150M" if on_gpu else "tiny")
     with tempfile.TemporaryDirectory() as name:

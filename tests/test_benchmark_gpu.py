@@ -39,8 +39,9 @@ def test_without_a_gpu_it_says_so_in_one_line():
     ]
 
 
-def test_a_rehearsal_can_not_stand_where_a_gpus_figures_belong():
-    done = run("--device", "cpu")
+@pytest.mark.parametrize("out", [(), ("--out", os.path.relpath(BENCHMARKS.parent / "results" / "benchmarks"))])
+def test_a_rehearsal_can_not_stand_where_a_gpus_figures_belong(out):
+    done = run("--device", "cpu", *out)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1 and "--out FOLDER" in done.stderr
 

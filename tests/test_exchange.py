@@ -298,6 +298,16 @@ def test_every_eval_ever_keeps_the_schemas_rules(run, tmp_path):
     assert float(whole["retrieved_timestamp"]) > 1.7e9
 
 
+def test_every_eval_ever_names_the_interval_of_each_number(run, tmp_path):
+    old = [dataclasses.replace(metric, interval="t") for metric in run.evaluation.metrics]
+    runs = {"wilson": run, "t": dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, metrics=old))}
+    for name, one in runs.items():
+        _, file = export_every_eval_ever(one, tmp_path / name, "org/model")
+        results = json.loads(file.read_text(encoding="utf-8"))["evaluation_results"]
+        found = [result["score_details"]["uncertainty"].get("confidence_interval", {}) for result in results]
+        assert {each["method"] for each in found if each} == {f"{name}, clustered by source question"}
+
+
 def test_every_eval_ever_rows_are_those_of_their_number(run, tmp_path):
     samples, file = export_every_eval_ever(run, tmp_path / "out", "org/model")
     whole = json.loads(file.read_text(encoding="utf-8"))

@@ -111,6 +111,17 @@ def test_a_model_that_changes_what_its_head_says_is_found_out(eager, monkeypatch
     assert Loop(raw, Ends((1,)), 0).decode(prompts, Sampling(12), 0) == found
 
 
+def test_a_model_that_never_asks_its_head_decodes_without_it(eager, monkeypatch):
+    """It multiplies by the head's weights itself."""
+    raw = lively_model(make_tiny_tokenizer())
+    prompts = [[5, 6, 7, 8, 9], [8, 9]]
+    expected = Loop(raw, Ends((1,)), 0).decode(prompts, Sampling(12), 0)
+    aside = linear(4, 8, 0)
+    aside.weight = raw.get_output_embeddings().weight
+    monkeypatch.setattr(raw, "get_output_embeddings", lambda: aside)
+    assert Loop(raw, Ends((1,)), 0).decode(prompts, Sampling(12), 0) == expected
+
+
 def test_agreement():
     logits = torch.tensor([[1.0, 3.0], [2.0, 2.0]])
     assert agrees(torch.tensor([1, 1]), logits) and agrees(torch.tensor([1, 0]), logits)

@@ -61,11 +61,7 @@ def test_posteriors_by_hand():
 
 def test_chinese_has_two_profiles_and_one_code():
     detector = ProfilesDetector(["zh", "en"])
-    mixed = (
-        "gg 國家政府表示 国家政府表示 kkk zzz qqq xxx"  # as many Latin letters, so that the script does not settle it
-    )
     assert detector._codes == ["en", "zh"] and len(detector._columns) == 3
-    assert detector.detect([mixed])[0].lang in ("zh", "en", None)
     shares = posteriors(detector._model.log_likelihoods(["國家"]))[0]
     assert detector._classify(["國家"])[0].confidence == pytest.approx(shares[1] + shares[2], abs=1e-6)
 

@@ -74,6 +74,20 @@ def test_only_the_manifest_decides(run, tmp_path):
     assert read_manifest("again").config == read_manifest(run).config
 
 
+def test_what_a_stopwatch_chose_is_not_chosen_again(run):
+    path = run / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert check_inputs(run, Path("again"), Moved()).plan.config.model.generation == "auto"
+    manifest["extra"]["generation"] = {"way": "generate", "why": "trial of 8 prompts", "seconds": {}, "refused": {}}
+    path.write_text(json.dumps(manifest))
+    assert check_inputs(run, Path("again"), Moved(), force=True).plan.config.model.generation == "generate"
+    manifest["config"]["model"]["generation"] = "loop"
+    path.write_text(json.dumps(manifest))
+    assert check_inputs(run, Path("again"), Moved(), force=True).plan.config.model.generation == "loop", (
+        "nobody timed this one"
+    )
+
+
 def test_the_default_folder_and_its_continuation(run, capsys):
     assert main(["reproduce", str(run)]) == 0
     assert Path("runs/first-reproduced/manifest.json").exists()

@@ -247,6 +247,19 @@ def test_a_policy_that_is_asked_otherwise_shares_nothing(tmp_path, capsys):
     assert share_before(taker, tagged, [donor], ()) == donor
 
 
+def test_how_the_shared_responses_were_decoded_is_kept(tmp_path, capsys):
+    """A stopwatch chose it for the donor; the taker's other evaluation must not be decoded in another way."""
+    sweep = two_alike(tmp_path / "o")
+    donor, taker = sweep.cells
+    run(dataclasses.replace(sweep, cells=(donor,)))
+    path = donor.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["extra"]["generation"] = chosen = {"way": "generate", "why": "trial of 8 prompts"}
+    path.write_text(json.dumps(manifest))
+    assert share_before(taker, make_plan(taker.config, train=True), [donor], ()) == donor
+    assert read_manifest(taker.folder).extra["generation"] == chosen
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -341,10 +354,16 @@ def test_cells_share_the_cores(monkeypatch, tmp_path):
         assert log.read_text().strip() == expected
 
 
-def test_an_interrupt_stops_the_cells_once_and_leaves_them_to_be_continued(tmp_path):
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])
+def test_an_interrupt_stops_the_cells_once_and_leaves_them_to_be_continued(tmp_path, handler):
+    """Also in a sweep that ignores interrupts, as a script's background job does."""
     code = "import signal, time, sys\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(130)"
-    engine = LocalEngine(2)
-    handles = [engine.start(Job((sys.executable, "-c", code), str(tmp_path / str(i)), ".", 1)) for i in range(2)]
+    engine, old = LocalEngine(2), signal.signal(signal.SIGINT, handler)
+    try:
+        handles = [engine.start(Job((sys.executable, "-c", code), str(tmp_path / str(i)), ".", 1)) for i in range(2)]
+        assert signal.getsignal(signal.SIGINT) is handler, "the sweep's own is as it was"
+    finally:
+        signal.signal(signal.SIGINT, old)
     time.sleep(0.5)
     assert [engine.poll(handle) for handle in handles] == [None, None]
     engine.stop(handles)

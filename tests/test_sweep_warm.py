@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from test_sweep import mock_sweep, run, states
@@ -54,13 +57,18 @@ def test_a_killed_cell_harms_neither_the_server_nor_the_others(tmp_path):
     assert not others, "a fork would lose them; jemalloc begins its own again"
 
 
-def test_a_wrong_cell_ends_with_its_line_and_code(tmp_path):
-    log = tmp_path / "log"
+def test_a_wrong_cell_ends_with_its_line_and_code(tmp_path, monkeypatch):
+    """Also where the sweep is begun by a script without a guard, which must not run again in the cell."""
+    log, script = tmp_path / "log", ModuleType("__main__")
+    script.__file__ = str(tmp_path / "script.py")
+    Path(script.__file__).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(3)")
+    monkeypatch.setitem(sys.modules, "__main__", script)
     engine = LocalEngine(1, warm=True)
     command = (sys.executable, "-m", "lrpo_bench", "run", "--config", str(tmp_path / "none.yaml"))
     handle = engine.start(Job(command, str(log), str(tmp_path), 1))
+    assert sys.modules["__main__"] is script
     handle.join(120)
-    assert engine.poll(handle) == 2
+    assert engine.poll(handle) == 2 and not (tmp_path / "ran").exists()
     assert log.read_text().startswith("lrpo-bench: config file") and "does not exist" in log.read_text()
 
 
@@ -78,6 +86,22 @@ def test_an_interrupt_reaches_forked_cells_once(tmp_path):
     engine.stop([handle])
     assert engine.poll(handle) == 130
     assert "interrupted; what is done is kept" in log.read_text()
+
+
+def test_the_server_of_a_sweep_that_ignores_interrupts_does_not_hand_that_down(monkeypatch):
+    """Forks take signals as the server did when it began, so it must begin with interrupts as Python has them."""
+    code = "import signal, sys; sys.exit(7 if signal.getsignal(signal.SIGINT) is signal.default_int_handler else 1)"
+    found = []
+    monkeypatch.setattr(warm, "_context", None)
+    monkeypatch.setattr(
+        forkserver, "ensure_running", lambda: found.append(subprocess.run([sys.executable, "-c", code]).returncode)
+    )
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        warm._server({})
+        assert found == [7] and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, old)
 
 
 def test_other_commands_and_machines_with_devices_get_new_processes(tmp_path, monkeypatch):

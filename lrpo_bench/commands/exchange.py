@@ -32,7 +32,8 @@ def add_import(commands: Any) -> None:
     add("--as", dest="join", metavar="NAME", help="one task of this name, with the language of each (one a task)")
     add("--parallel", action="store_true", help="documents of equal number are translations; with --as")
     add("--metric", metavar="METRIC,FILTER", help="what counts as right (each task's first, under its last filter)")
-    add("--detector", default="auto", help="tells the language of responses: auto, lingua, langdetect or none (auto)")
+    detector = "tells the language of responses: as eval.detector, or none (auto)"
+    add("--detector", default="auto", help=detector)
     add("--seed", type=int, help="of the evaluation, where the file does not say")
     parser.set_defaults(handler=_import)
 

@@ -47,7 +47,7 @@ class GreedyHead:
             self.tokens = self.best(hidden[:, -1])
             return torch.nn.functional.linear(hidden, self._head.weight) if checked else hidden[..., :1]
 
-        self._head.forward = forward  # type: ignore[method-assign,assignment]
+        vars(self._head)["forward"] = forward
         try:
             yield
         finally:
@@ -93,7 +93,12 @@ def greedy_head(model: Any, limit: int) -> GreedyHead | None:
 
 
 def agrees(tokens: torch.Tensor, logits: torch.Tensor) -> bool:
-    """Whether the tokens' logits are the largest of their rows, up to rounding: models may change what a head says."""
+    """Whether the tokens' logits are the largest of their rows, up to rounding: models may change what a head says.
+
+    Without a token a row they do not: the model multiplies by the head's weights itself, and never asked it.
+    """
+    if len(tokens) != len(logits):
+        return False
     largest = logits.amax(dim=1)
     found = (
         logits.gather(1, tokens[:, None])[:, 0]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lrpo_bench.errors import ConfigError
+from lrpo_bench.sweeps.interrupts import heard_by_children
 from lrpo_bench.sweeps.warm import argv_of, can_fork, start, stop
 
 _STOP_S = 60.0  # a cell that is asked to stop may be writing a checkpoint
@@ -45,7 +46,7 @@ class Job:
 
     def run(self) -> subprocess.Popen[bytes]:
         """The process, started; its output is appended to the log."""
-        with Path(self.log).open("ab") as log:
+        with Path(self.log).open("ab") as log, heard_by_children():
             return subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,

@@ -161,6 +161,8 @@ def _take_over(
     cell: Cell, plan: Plan, donor: Cell, manifest: Manifest, found: Evaluation, command: tuple[str, ...]
 ) -> None:
     trained = plan.trained or None
+    # How responses were decoded, so that those after training, and the run made again, are decoded as they were.
+    kept = {key: manifest.extra[key] for key in ("model", "instruct", "generation") if key in manifest.extra}
     same = (found.trained_languages or None) == (None if trained is None else tuple(sorted(trained)))
     with Store.open(cell.folder, plan.decisive_config(), command=command) as store:
         writer = store.evaluation(BEFORE, found.signature)
@@ -168,9 +170,8 @@ def _take_over(
             hashes={**plan.hashes(), "weights": manifest.hashes["weights"]},
             seeds={"run": cell.config.seed},
             extra={
+                **kept,
                 "trained_languages": list(plan.trained),
-                "model": manifest.extra.get("model"),
-                "instruct": manifest.extra["instruct"],
                 "before_shared": {
                     "from": Path(os.path.relpath(donor.folder, cell.folder)).as_posix(),
                     "config_hash": manifest.config_hash,

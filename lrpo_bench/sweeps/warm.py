@@ -16,10 +16,14 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from lrpo_bench.sweeps.interrupts import heard_by_children
 
 MODULES = (
     *(
@@ -42,7 +46,10 @@ MODULES = (
 )
 """What a run of a small model has loaded when it ends; another model's code is loaded by its cell."""
 _MODULE_PREFIX = ("-m", "lrpo_bench")
-_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD128", "/dev/accel0")
+_DEVICES = (
+    *("/dev/nvidiactl", "/dev/nvhost-ctrl", "/dev/dxg"),  # a card, a Tegra, a card behind Windows' own Linux
+    *("/dev/kfd", "/dev/dri/renderD128", "/dev/accel0"),
+)
 _STOP_S = 60.0
 
 _context: ForkServerContext | None = None
@@ -69,8 +76,23 @@ def argv_of(command: Sequence[str]) -> list[str] | None:
 def start(argv: Sequence[str], log: str, cwd: str, env: dict[str, str]) -> ForkServerProcess:
     """A started process that runs `main(argv)` and appends what it says to `log`."""
     process = _server(env).Process(target=_run, args=(list(argv), log, cwd, env))
-    process.start()
+    with _without_main():
+        process.start()
     return process
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A block in which new processes are told of no main module.
+
+    They would import it, need nothing of it, and begin the sweep again where it is a script without a guard.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _server(env: dict[str, str]) -> ForkServerContext:
@@ -84,7 +106,8 @@ def _server(env: dict[str, str]) -> ForkServerContext:
             os.environ.update(env)
             from multiprocessing import forkserver
 
-            forkserver.ensure_running()
+            with heard_by_children():  # the server itself ignores interrupts, and forks take them as it did
+                forkserver.ensure_running()
         finally:
             os.environ.clear()
             os.environ.update(kept)

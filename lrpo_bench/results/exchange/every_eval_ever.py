@@ -141,7 +141,8 @@ def _score(metric: Metric) -> dict[str, Any]:
         uncertainty["standard_error"] = {"value": metric.stderr, "method": "clustered by source question"}
     low, high = metric.ci95
     if low is not None and high is not None:
-        interval = {"lower": low, "upper": high, "confidence_level": 0.95, "method": "t, clustered by source question"}
+        method = f"{metric.interval}, clustered by source question"
+        interval = {"lower": low, "upper": high, "confidence_level": 0.95, "method": method}
         uncertainty["confidence_interval"] = interval
     return {
         "score": metric.value,
