@@ -111,7 +111,7 @@ def inputs_table(gpu: Gpu, cases: Cases) -> str:
         ("limit of an answer to MGSM, tokens", f"{EVAL_LIMIT}", f"{OURS}; that each batch reaches it is {ASSUMED}"),
         ("answers at once", f"{EVAL_BATCH}", f"{ASSUMED} (`model.batch_size`, 128 by default)"),
         ("tokens of a multiple-choice question", both(lambda c: c.choice_tokens), ASSUMED),
-        ("groups without advantages", f"{IDLE_SHARE:.1%}", f"{MEASURED}: 176 of 640, `results/demo-seed0`"),
+        ("groups without advantages", f"{IDLE_SHARE:.1%}", f"{MEASURED}: 90 of 640, `results/demo-seed0`"),
     ]
     return table(("input", "value, low to high case", "from"), rows)
 
@@ -206,7 +206,7 @@ def changes(cases: Cases) -> Mapping[str, Cases]:
         "no group's prompt shared, in both cases": changed(prompts_share=False),
         "`kl_beta: 0`": changed(kl=False),
         "the same and no vLLM: no old log-probabilities": changed(kl=False, vllm=False),
-        "the same, rows without advantage skipped (28%)": changed(kl=False, vllm=False, skipped=IDLE_SHARE),
+        "the same, rows without advantage skipped (14%)": changed(kl=False, vllm=False, skipped=IDLE_SHARE),
         "`kl_beta: 0` with vLLM and skipping (not built)": changed(kl=False, skipped=IDLE_SHARE),
         "update at 40% of peak": (low, replace(high, mfu=0.40)),
     }
