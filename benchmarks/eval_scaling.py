@@ -91,8 +91,10 @@ def answer(tool: str, n: int, options: int, words: int) -> Point:
 
 
 def _question(i: int, options: int, words: int) -> tuple[str, list[str]]:
+    # A digit is a token of its own in any world: what follows it can not merge into the prompt, which lm-eval refuses.
     rng = random.Random(i)
-    return " ".join(rng.choices(WORDS, k=words)), [" " + " ".join(rng.choices(WORDS, k=2)) for _ in range(options)]
+    prompt = " ".join([*rng.choices(WORDS, k=words), "7"])
+    return prompt, [" " + " ".join(rng.choices(WORDS, k=2)) for _ in range(options)]
 
 
 def _ours(model: Any, n: int, options: int, words: int) -> None:
