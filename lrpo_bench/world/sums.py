@@ -22,7 +22,6 @@ from lrpo_bench.world import reasoning
 from lrpo_bench.world.corpus import ASSISTANT, BOS, EOS
 from lrpo_bench.world.encoded import EncodedRow
 from lrpo_bench.world.grammar import Scene, load_grammar
-from lrpo_bench.world.grammar.numbers import SOMETIMES_NATIVE
 from lrpo_bench.world.profile import Profile
 from lrpo_bench.world.questions import WORLD_LANGUAGES
 
@@ -81,7 +80,7 @@ def _pieces(lang: str, steps: tuple[reasoning.Step, ...], native_digits: bool) -
     grammar = load_grammar(lang)
     pieces: Pieces = [(BOS + ASSISTANT, False)]
     for i, step in enumerate(steps):
-        scene = Scene({}, {}, "", (step,), native_digits and lang in SOMETIMES_NATIVE)
+        scene = Scene({}, {}, "", (step,), native_digits)
         calculation, _, result = grammar.working(scene).rpartition(" = ")
         pieces += [((grammar.join if i else "") + calculation + " = ", False), (result, True)]
     return [*pieces, (EOS, False)]
