@@ -179,6 +179,11 @@ def log_likelihood_by_loop(raw, context_ids, option_ids):
     return total
 
 
+def from_first(values):
+    """Log-likelihoods of a prompt's options without their common addend."""
+    return [value - values[0] for value in values]
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
 def test_loglikelihood_equals_a_plain_loop(raw, tokenizer, batch_size):
     found = wrap(raw, tokenizer, batch_size).loglikelihood(CONTEXTS, OPTIONS)
@@ -189,7 +194,7 @@ def test_loglikelihood_equals_a_plain_loop(raw, tokenizer, batch_size):
             log_likelihood_by_loop(raw, context_ids, tokenizer(option.replace("\ud800", "?"))["input_ids"])
             for option in options
         ]
-        assert values.tolist() == pytest.approx(expected, abs=1e-3)
+        assert from_first(values) == pytest.approx(from_first(expected), abs=1e-3)
     assert found[3][0] == 0.0, "an option without tokens is certain"
 
 
@@ -222,8 +227,25 @@ def test_loglikelihood_equals_lm_eval(make, context_length):
         for i, (prompt, choices) in enumerate(zip(prompts, options, strict=True))
         for option in choices
     ]
-    expected = [value for value, _ in theirs.loglikelihood(requests, disable_tqdm=True)]
-    assert np.concatenate(found).tolist() == pytest.approx(expected, abs=1e-3)
+    expected = iter([value for value, _ in theirs.loglikelihood(requests, disable_tqdm=True)])
+    for values in found:
+        assert from_first(values) == pytest.approx(from_first([next(expected) for _ in values]), abs=1e-3)
+
+
+def test_what_all_options_begin_alike_with_is_read_and_not_scored(raw, tokenizer):
+    """As in XNLI, where the premise stands in every option: no logits are computed for it."""
+    model = wrap(raw, tokenizer)
+    options = ["Rain fell, right? Yes, it did", "Rain fell, right? No, it did not"]
+    shapes = []
+    handle = raw.get_output_embeddings().register_forward_hook(lambda *given: shapes.append(given[2].shape[1]))
+    model.scorer.way = "packed"
+    (found,) = model.loglikelihood([()], [options])
+    handle.remove()
+    apart = [tokenizer(option)["input_ids"] for option in options]
+    common = len("Rain fell, right? ")
+    assert sum(shapes) == 1 + (len(apart[0]) - common - 1) + (len(apart[1]) - common - 1)
+    expected = [log_likelihood_by_loop(raw, [1, *ids[:common]], ids[common:]) for ids in apart]
+    assert found.tolist() == pytest.approx(expected, abs=1e-3)
 
 
 # --- the mock

@@ -127,7 +127,7 @@ def test_one_token_options_take_one_pass_and_one_position_with_logits(raw):
 def test_logits_exist_at_option_positions_only_and_within_the_limit(raw):
     rows = [Row((1, *range(5, 35), 40 + i, 60 + i, 80), 31) for i in range(9)]
     scorer = Scorer(raw, 100, 0)
-    scorer.way, scorer.limits = "packed", scoring.Limits(rows=100, logits=261 * 20)
+    scorer.way, scorer.limits = "packed", scoring.Limits(rows=100, logits=261 * 20, tokens=1024)
     shapes = []
     handle = raw.get_output_embeddings().register_forward_hook(lambda *given: shapes.append(given[2].shape[1]))
     scorer.sums(rows)

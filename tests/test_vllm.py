@@ -151,7 +151,7 @@ def test_what_does_not_fit_the_context_is_cut_and_scored(both):
     """A row of more tokens than the engine takes keeps its end: the same last tokens, given a shorter beginning."""
     _, model = both
     long = ({"role": "user", "content": "a" * 1000},)
-    (found,) = model.loglikelihood([long], [("bc",)])
+    (found,) = model.loglikelihood([long], [("bc", "xc")])
     ids = [*model.tokenizer("a" * 1000 + "\n>bc", add_special_tokens=False)["input_ids"]][-(model.scorer.context - 1) :]
     with torch.no_grad():
         logps = torch.log_softmax(ENGINES[0].model(input_ids=torch.tensor([ids])).logits[0].double(), -1)

@@ -67,7 +67,10 @@ class Model(Protocol):
         ...
 
     def loglikelihood(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """Summed log-likelihood (natural log) of each option after its prompt; one float array a prompt."""
+        """Log-likelihood (natural log) of each option after its prompt; one float array a prompt.
+
+        Up to an addend that is the same for all options of a prompt: such as of what they all begin with.
+        """
         ...
 
     def render(self, prompt: Prompt) -> str:

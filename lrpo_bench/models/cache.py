@@ -40,7 +40,7 @@ from lrpo_bench.errors import StorageError
 from lrpo_bench.models.base import Completion, Model, ModelInfo, Prompt, Sampling
 from lrpo_bench.results.files import write_bytes
 
-DECODING_VERSION = 2
+DECODING_VERSION = 3
 """Goes up when the code between a prompt and its answer changes (encoding, sampling, stopping, log-likelihoods)."""
 _FORMAT = 1
 _STALE_S = 3600.0  # a temporary file of this age was left by a process that died

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -22,6 +22,7 @@ import torch
 from lrpo_bench.errors import ModelError, UnknownNameError
 from lrpo_bench.models.base import Sampling
 from lrpo_bench.models.generation import Ends, Loop, refusal, stream_seed
+from lrpo_bench.models.prepacked import prepacked
 from lrpo_bench.models.probe import TOKENS, WORTH, Choice, Way, fastest, spread
 from lrpo_bench.models.stopping import cut
 
@@ -122,7 +123,8 @@ class Decoder:
             # CUDA graphs ("reduce-overhead", the default) are nothing to a CPU.
             config.compile_config = CompileConfig(**({"mode": "default"} if device.type == "cpu" else {}))
             config.compile_config._compile_all_devices = True
-        with seeded(sampling.seed, stream, device), _without_own_defaults(self.model):
+        layout = nullcontext() if way == "compiled" else prepacked(self.model)
+        with seeded(sampling.seed, stream, device), _without_own_defaults(self.model), layout:
             output = self.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
         return output[:, width:].tolist()
 

@@ -75,12 +75,15 @@ class HFEncoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row of length 1 per text; equal texts are computed once."""
+        from lrpo_bench.models.prepacked import prepacked
+
         unique = list(dict.fromkeys(texts))
         windows, owners = self._windows(unique)
         sums = np.zeros((len(unique), self._info.dimension), dtype=np.float64)
-        for batch in _batches([len(window) for window in windows], self.batch_tokens):
-            for position, row in zip(batch, self._hidden_sums([windows[i] for i in batch]), strict=True):
-                sums[owners[position]] += row
+        with prepacked(self.model):
+            for batch in _batches([len(window) for window in windows], self.batch_tokens):
+                for position, row in zip(batch, self._hidden_sums([windows[i] for i in batch]), strict=True):
+                    sums[owners[position]] += row
         vectors = normalized(sums)
         index = {text: i for i, text in enumerate(unique)}
         return vectors[[index[text] for text in texts]]

@@ -1,8 +1,8 @@
 """Decoding by a loop of our own: keys and values in place, rows leave when they end, draws share their prompt.
 
 What transformers' `generate` does at every token and this does not: copying the cache, rebuilding the mask, carrying
-sequences that have ended, computing a prompt once for each of its draws, computing pads before short prompts, and on
-some CPUs computing all logits to find the largest (`models/greedy_head.py`). Greedy tokens are the same (a test).
+sequences that have ended, computing a prompt once for each of its draws, computing pads before short prompts, and on a
+CPU laying out the weights (`models/prepacked.py`). Greedy tokens are the same (a test).
 
 It needs a model with plain attention caches that takes positions and a four-dimensional mask; `refusal` tells, from the
 model's configuration and from a comparison with plain forward passes, whether this one does.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +20,9 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from lrpo_bench.models.base import Sampling
-from lrpo_bench.models.greedy_head import GreedyHead, agrees, greedy_head
 from lrpo_bench.models.kv_cache import buffer_cache, joined_rows, repeated, select_rows
 from lrpo_bench.models.packing import shared
+from lrpo_bench.models.prepacked import prepacked
 from lrpo_bench.models.scoring import MIN_PREFIX, additive
 
 _LEFT_BEFORE_COMPACTION = 0.125
@@ -66,22 +65,19 @@ class Loop:
         sources = [i for i in range(len(prompts)) for _ in range(sampling.n)]
         limit = sampling.max_completion_tokens
         choose = _picker(sampling, stream, self.model.device)
-        head = greedy_head(self.model, limit) if sampling.sampling_temperature == 0 else None
-        return self.sample(prompts, sources, limit, lambda logits, _: choose(logits), head)
+        return self.sample(prompts, sources, limit, lambda logits, _: choose(logits))
 
     @torch.no_grad()
     def sample(
-        self,
-        prompts: Sequence[Sequence[int]],
-        sources: Sequence[int],
-        limit: int,
-        pick: Pick,
-        head: GreedyHead | None = None,
+        self, prompts: Sequence[Sequence[int]], sources: Sequence[int], limit: int, pick: Pick
     ) -> list[list[int]]:
-        """Tokens of a response a source, which is the number of its prompt; they may run on after an end.
+        """Tokens of a response a source, which is the number of its prompt; they may run on after an end."""
+        with prepacked(self.model):
+            return self._sample(prompts, sources, limit, pick)
 
-        With `head`, two tokens are picked from logits, which must agree with it, and the others as it says.
-        """
+    def _sample(
+        self, prompts: Sequence[Sequence[int]], sources: Sequence[int], limit: int, pick: Pick
+    ) -> list[list[int]]:
         batch = self.new_batch(self.model, prompts, limit, self.pad_id)
         logits = batch.prefill()
         if list(sources) != list(range(len(prompts))):
@@ -92,7 +88,7 @@ class Loop:
         rows = torch.arange(len(logits), device=self.model.device)
         running = torch.ones(len(logits), dtype=torch.bool, device=self.model.device)
         for step in range(limit):
-            tokens = head.tokens if head and step > 1 else pick(logits, rows)
+            tokens = pick(logits, rows)
             produced[rows, step] = tokens
             running &= ~torch.isin(tokens, self._eos)
             if step + 1 == limit:
@@ -106,10 +102,7 @@ class Loop:
                     kept = running.nonzero()[:, 0]
                     batch.keep(kept)
                     tokens, rows, running = tokens[kept], rows[kept], running[kept]
-            with head.in_place(checked=step == 0) if head else nullcontext():
-                logits = batch.step(tokens)
-            if head and step == 0 and not agrees(head.tokens, logits):
-                head = None
+            logits = batch.step(tokens)
         return produced[:, : step + 1].tolist()
 
     def _look_for_stops(self, length: int, produced: torch.Tensor, rows: torch.Tensor, running: torch.Tensor) -> None:

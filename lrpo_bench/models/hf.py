@@ -18,7 +18,7 @@ import numpy as np
 from lrpo_bench.errors import ModelError
 from lrpo_bench.models.base import Completion, ModelInfo, Prompt, Sampling
 from lrpo_bench.models.decoding import Decoder
-from lrpo_bench.models.packing import Row
+from lrpo_bench.models.packing import Row, differing
 from lrpo_bench.models.prompting import VERBATIM, render
 from lrpo_bench.models.scoring import Scorer
 from lrpo_bench.models.stopping import cut
@@ -112,7 +112,10 @@ class TokenModel:
         return Completion(text, len(ids), "stop" if stopped or was_cut else "length", prompt_truncated)
 
     def loglikelihood(self, prompts: Sequence[Prompt], options: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """Summed natural log-likelihood of each option's tokens, tokenised as lm-eval does (`_encode_pairs`)."""
+        """Natural log-likelihood of each option, tokenised as lm-eval does (`_encode_pairs`); one array a prompt.
+
+        Of its tokens from the first on in which a prompt's options differ: those before it add the same to each.
+        """
         contexts = [
             context
             for prompt, choices in zip(prompts, options, strict=True)
@@ -120,7 +123,10 @@ class TokenModel:
         ]
         pairs = self._encode_pairs(contexts, [option for choices in options for option in choices])
         ends = np.cumsum([len(choices) for choices in options])
-        sums = self.scorer.sums([self._row(*pair) for pair in pairs])
+        rows = [self._row(*pair) for pair in pairs]
+        counts = map(len, options)
+        scored = [row for end, count in zip(ends, counts, strict=True) for row in differing(rows[end - count : end])]
+        sums = self.scorer.sums(scored)
         return np.split(sums, ends[:-1]) if len(ends) else []
 
     def _row(self, context: list[int], option: list[int]) -> Row:

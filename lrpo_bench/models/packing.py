@@ -64,6 +64,23 @@ def shared(a: Sequence[int], b: Sequence[int]) -> int:
     return min(len(a), len(b))
 
 
+def differing(rows: Sequence[Row]) -> list[Row]:
+    """The options of one question, scored from where they differ.
+
+    Their sums lose the same addend each, the log-likelihood of what they all begin with. Where the scored parts do not
+    begin at one place (a context was cut), nothing is left out.
+
+    Example:
+        >>> differing([Row((1, 5, 6, 7), 1), Row((1, 5, 6, 8), 1)])
+        [Row(tokens=(1, 5, 6, 7), first=3), Row(tokens=(1, 5, 6, 8), first=3)]
+    """
+    if len({row.first for row in rows}) != 1:
+        return list(rows)
+    tokens = [row.tokens for row in rows]
+    common = shared(min(tokens), max(tokens))
+    return [Row(row.tokens, max(row.first, common)) for row in rows]
+
+
 def group_by_prefix(rows: Sequence[Row], *, min_prefix: int, width: int) -> list[Group]:
     """All rows in groups, sorted; those with a long common beginning that would not fit into two packs together.
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lrpo_bench.models.kv_cache import buffer_cache, prefix_cache
 from lrpo_bench.models.packing import Pack, Row, group_by_prefix, pack
+from lrpo_bench.models.prepacked import prepacked
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,11 @@ MIN_PREFIX = 48
 _PROBE_ROWS = 6
 _LOGITS = {"cpu": 2**25, "other": 2**28}
 """Logits held at once: 128 MiB on a CPU in float32, 1 GiB elsewhere."""
+_TOGETHER = {"cpu": 2**20, "other": 2**26}
+"""Logits normalised at once."""
+_TOKENS = {"cpu": 1024, "other": 2**16}
+"""Positions read at once. What the layers write between two products should stay in a processor's cache, and products
+of more are no faster there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class Limits:
     """Sequences."""
     logits: int
     """Positions with logits, times vocabulary."""
+    tokens: int
+    """Positions, pads included."""
 
 
 class Scorer:
@@ -54,7 +62,8 @@ class Scorer:
     def __init__(self, model: Any, batch_size: int, pad_id: int) -> None:
         """`batch_size` bounds the sequences of a forward pass."""
         self.model, self.pad_id = model, pad_id
-        self.limits = Limits(batch_size, _LOGITS["cpu" if model.device.type == "cpu" else "other"])
+        kind = "cpu" if model.device.type == "cpu" else "other"
+        self.limits = Limits(batch_size, _LOGITS[kind], _TOKENS[kind])
         self.way: Way | None = None
         """Decided at the first call."""
 
@@ -68,7 +77,8 @@ class Scorer:
         way = self.way
         if way == "packed" and _beyond_window(self.model.config, max(len(row.tokens) for row in rows)):
             way = "batched"
-        return self._sums(rows, way)
+        with prepacked(self.model):
+            return self._sums(rows, way)
 
     def _sums(self, rows: Sequence[Row], way: Way) -> NDArray[np.float64]:
         if way == "packed":
@@ -124,14 +134,15 @@ class Scorer:
 
     def _batches(self, packs: Sequence[Pack]) -> Iterator[list[Pack]]:
         """Packs of similar length together, within the limits."""
-        positions = max(1, self.limits.logits // self._vocabulary())
+        room = max(1, self.limits.logits // self._vocabulary())
         batch: list[Pack] = []
-        n_rows = n_positions = 0
+        n_rows = n_heads = 0
         for each in sorted((each for each in packs if each.targets), key=lambda each: -len(each.tokens)):
-            n_rows, n_positions = n_rows + len(each.rows), n_positions + len(set(each.parents))
-            if batch and (n_rows > self.limits.rows or n_positions > positions):
+            n_rows, n_heads = n_rows + len(each.rows), n_heads + len(set(each.parents))
+            n_tokens = len((batch or [each])[0].tokens) * (len(batch) + 1)  # the first is the longest
+            if batch and (n_rows > self.limits.rows or n_heads > room or n_tokens > self.limits.tokens):
                 yield batch
-                batch, n_rows, n_positions = [], len(each.rows), len(set(each.parents))
+                batch, n_rows, n_heads = [], len(each.rows), len(set(each.parents))
             batch.append(each)
         if batch:
             yield batch
@@ -169,8 +180,9 @@ class Scorer:
         order = sorted(scored, key=lambda i: -len(rows[i].tokens))
         while order:
             # the first row is the longest, and the width of all
-            per_row = len(rows[order[0]].tokens) - (1 if everywhere else min(rows[i].first for i in order))
-            size = max(1, min(self.limits.rows, room // max(1, per_row)))
+            width = len(rows[order[0]].tokens) - 1
+            per_row = width if everywhere else width + 1 - min(rows[i].first for i in order)
+            size = max(1, min(self.limits.rows, room // max(1, per_row), self.limits.tokens // width))
             batch, order = order[:size], order[size:]
             values = self._side_by_side([rows[i] for i in batch], everywhere=everywhere)
             ends = np.cumsum([len(rows[i].tokens) - rows[i].first for i in batch])
@@ -196,11 +208,20 @@ class Scorer:
 
 def log_probabilities(logits: torch.Tensor, index: NDArray[np.int64], targets: Sequence[int]) -> NDArray[np.float64]:
     """The natural log-probability of `targets[i]` under row `index[i]` of the logits, shape (len(targets),)."""
-    # Rows a few at a time: the exponentials of all of them would be as large as the logits once more.
-    norms = torch.cat([torch.logsumexp(part.float(), dim=-1) for part in torch.split(logits, 64)])
-    rows = torch.from_numpy(index).to(logits.device)
-    picked = logits[rows, torch.tensor(targets, device=logits.device)].float()
-    return (picked - norms[rows]).double().cpu().numpy()
+    order = np.argsort(index, kind="stable")
+    wanted = torch.tensor(targets, device=logits.device)[torch.from_numpy(order).to(logits.device)]
+    rows = torch.from_numpy(index[order]).to(logits.device)
+    # A few rows at a time, which stay in the processor's cache: several times faster than all at once.
+    size = max(1, _TOGETHER["cpu" if logits.device.type == "cpu" else "other"] // logits.shape[1])
+    ends = np.searchsorted(index[order], range(size, len(logits) + size, size))
+    values, begin = [], 0
+    for start, end in zip(range(0, len(logits), size), ends.tolist(), strict=True):
+        logps = torch.log_softmax(logits[start : start + size].float(), dim=-1)
+        values.append(logps[rows[begin:end] - start, wanted[begin:end]])
+        begin = end
+    found = np.empty(len(index))
+    found[order] = torch.cat(values).double().cpu().numpy() if values else []
+    return found
 
 
 def additive(sees: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
