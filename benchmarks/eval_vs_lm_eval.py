@@ -8,9 +8,11 @@ XNLI by log-likelihood and MGSM (`mgsm_direct_en`) by greedy generation; with th
 initialised Llama of 102M parameters and a 50,000-token vocabulary that is built on the spot. Both tools are given rows
 in the hub's format, without `--data` made-up ones. Time runs from rows in memory (lm-eval) or on disk (ours) to scores,
 and leaves out imports and loading the model; ours includes identifying the language of every response. Runs alternate
-and are compared pair by pair. lm-eval gets the fastest of several batch sizes, found on part of the rows first, `auto`
-only with the embedded model: on a CPU it starts by computing 64 x 1,024 positions with logits, 13 GB of them at 50,000
-tokens. Ours has its default, 128. Memory is the peak of a process of its own that does nothing else.
+and are compared pair by pair. lm-eval gets the fastest of several batch sizes, found first on rows that fill the
+largest of them and with shorter responses, `auto` only with the embedded model: on a CPU it starts by computing 64 x
+1,024 positions with logits, 13 GB of them at 50,000 tokens. Ours has its default, 128. Answers are the options chosen
+and the texts of responses; models that know nothing give few right ones, so that scores alone would say little. Memory
+is the peak of a process of its own that does nothing else.
 """
 
 from __future__ import annotations
@@ -43,6 +45,16 @@ LABELS = ("entailment", "neutral", "contradiction")
 PACKAGES = ("torch", "transformers", "lm-eval", "tokenizers")
 GOALS = {"xnli": 3.0, "mgsm": 1.5}
 OURS, THEIRS = "lrpo-bench", "lm-eval"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a tool found."""
+
+    accuracy: float
+    scores: list[float]
+    answers: list[Any]
+    """Of each row: the number of the chosen option, or the response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,8 @@ def _compare_all(arguments: argparse.Namespace) -> None:
 def compare(job: Job, folder: Path, data: Path | None, rounds: int) -> dict[str, Any]:
     """Both tools on one model and task: seconds, memory, scores."""
     rows = write_rows(job, folder, data)
-    few = rows[: max(8, len(rows) // 4)]
+    largest = max(size for size in job.batch_sizes if isinstance(size, int))
+    few = rows[: max(len(rows) // 4, largest // (len(LABELS) if job.task == "xnli" else 1))]
     tool = Tools(job, folder)
     tool.ours(few[:4])  # the first call chooses a way of computing, and libraries warm up
     trials: dict[str, float] = {}
@@ -122,7 +135,7 @@ def compare(job: Job, folder: Path, data: Path | None, rounds: int) -> dict[str,
         tool.theirs(few, size, tokens=min(job.tokens, 32))
         trials[str(size)] = time.perf_counter() - started
     best = min(job.batch_sizes, key=lambda size: trials[str(size)])
-    results: dict[str, Any] = {}
+    results: dict[str, Found] = {}
     cpu_seconds: dict[str, list[float]] = {OURS: [], THEIRS: []}
 
     def keep(name: str, run: Callable[[], Any]) -> None:
@@ -141,15 +154,21 @@ def compare(job: Job, folder: Path, data: Path | None, rounds: int) -> dict[str,
         wanted |= {"folder": str(folder), "rows": len(rows)}
         memory[name] = run_child(__file__, ["--child", json.dumps(wanted)])["peak_mib"]
     lengths = tool.prompt_lengths(rows) if job.task == "mgsm" else []
-    same = [a == b for a, b in zip(results[OURS][1], results[THEIRS][1], strict=True)]
+    ours, theirs = results[OURS], results[THEIRS]
     return {
         "model": job.model, "task": job.task, "rows": len(rows), "max_completion_tokens": job.tokens or None,
         "rounds": rounds, "lm_eval_batch_size": best, "lm_eval_trials_s": trials, "seconds": seconds,
         "cpu_seconds": cpu_seconds, "cpu_ratio": median_ratio(cpu_seconds[THEIRS], cpu_seconds[OURS]),
         "ratio": median_ratio(seconds[THEIRS], seconds[OURS]), "goal": GOALS[job.task], "peak_mib": memory,
-        "score": {name: results[name][0] for name in ways}, "same_for_each_row": statistics.mean(same),
+        "score": {name: results[name].accuracy for name in ways},
+        "rows_scored_alike": alike(ours.scores, theirs.scores), "answers_alike": alike(ours.answers, theirs.answers),
         "way": tool.way(), "products": gflop_of(tool.model.model.config, lengths, job.tokens, best),
     }  # fmt: skip
+
+
+def alike(ours: list[Any], theirs: list[Any]) -> float:
+    """The share of rows with equal values, in [0, 1]."""
+    return statistics.mean(a == b for a, b in zip(ours, theirs, strict=True))
 
 
 def write_rows(job: Job, folder: Path, data: Path | None) -> list[dict[str, Any]]:
@@ -199,8 +218,8 @@ class Tools:
         texts = [f"Question: {row['question']}\nAnswer:" for row in rows]
         return [len(ids) for ids in self.model.tokenizer(texts)["input_ids"]]
 
-    def ours(self, rows: list[dict[str, Any]]) -> tuple[float, list[float]]:
-        """Accuracy and the score of each row."""
+    def ours(self, rows: list[dict[str, Any]]) -> Found:
+        """By lrpo-bench."""
         from lrpo_bench.evaluation.evaluator import EvaluationSettings, evaluate, plan_chunks
         from lrpo_bench.evaluation.metrics import find_metric, metrics_of
         from lrpo_bench.language_id.registry import get_detector
@@ -218,11 +237,14 @@ class Tools:
         chunks, detector = plan_chunks([(task, samples)], settings), get_detector("auto", ["en"])
         records = [record for part in evaluate(self.model, chunks, detector, settings) for record in part]
         metric = find_metric(metrics_of(records), "accuracy", "en", task.info.name)
-        scores = {record.sample_id: record.score for record in records}
-        return metric.value if metric else float("nan"), [float(scores[sample.id] or 0.0) for sample in samples]
+        by_id = {record.sample_id: record for record in records}
+        ordered = [by_id[sample.id] for sample in samples]
+        answers = [record.ranking[0] if xnli else record.completion.strip() for record in ordered]
+        accuracy = metric.value if metric else float("nan")
+        return Found(accuracy, [float(record.score or 0.0) for record in ordered], answers)
 
-    def theirs(self, rows: list[dict[str, Any]], batch_size: int | str, tokens: int) -> tuple[float, list[float]]:
-        """Accuracy and the score of each row, by lm-eval's own evaluator on its own task definition."""
+    def theirs(self, rows: list[dict[str, Any]], batch_size: int | str, tokens: int) -> Found:
+        """By lm-eval's own evaluator on its own task definition."""
         import lm_eval
         from lm_eval.models.huggingface import HFLM
 
@@ -239,7 +261,8 @@ class Tools:
         ((name, samples),) = found["samples"].items()
         key, _, kind = metric.partition(",")
         kept = sorted((each for each in samples if each["filter"] == kind), key=lambda each: each["doc_id"])
-        return found["results"][name][metric], [float(each[key]) for each in kept]
+        answers = [_answer_of(each["resps"]) for each in kept]
+        return Found(found["results"][name][metric], [float(each[key]) for each in kept], answers)
 
     def _lm_eval_task(self, rows: list[dict[str, Any]], tokens: int) -> tuple[dict[str, Any], str]:
         import datasets
@@ -255,6 +278,14 @@ class Tools:
         documents = {"validation" if xnli else "test": datasets.Dataset.from_list(rows)}
         loaded = on_rows(definition.name, config, documents)
         return {definition.name: loaded}, "acc,none" if xnli else "exact_match,flexible-extract"
+
+
+def _answer_of(responses: list[Any]) -> Any:
+    """The text of a generated response, or the number of the likeliest option."""
+    if isinstance(responses[0][0], str):
+        return responses[0][0].strip()
+    logps = [float(response[0][0]) for response in responses]
+    return logps.index(max(logps))
 
 
 def _answer(wanted: dict[str, Any]) -> None:
@@ -274,14 +305,16 @@ def _line(found: dict[str, Any]) -> str:
     return (
         f"{found['model']} {found['task']}: {found['ratio']:.2f}x (CPU time {found['cpu_ratio']:.2f}x, goal "
         f"{found['goal']}x), scores {score[OURS]:.4f} and "
-        f"{score[THEIRS]:.4f}, rows scored alike {found['same_for_each_row']:.3f}"
+        f"{score[THEIRS]:.4f}, rows scored alike {found['rows_scored_alike']:.3f}, answers alike "
+        f"{found['answers_alike']:.3f}"
     )
 
 
 def _markdown(values: dict[str, Any]) -> str:
     header = (
         "model", "task", "rows", "tokens", "lm-eval s", "ours s", "times faster", "in CPU time", "goal",
-        "lm-eval MiB", "ours MiB", "lm-eval score", "our score", "rows scored alike", "lm-eval's best batch",
+        "lm-eval MiB", "ours MiB", "lm-eval score", "our score", "rows scored alike", "answers alike",
+        "lm-eval's best batch",
     )  # fmt: skip
     rows = [
         (
@@ -290,7 +323,7 @@ def _markdown(values: dict[str, Any]) -> str:
             f"{each['ratio']:.2f}", f"{each['cpu_ratio']:.2f}", f"{each['goal']:.1f}",
             f"{each['peak_mib'][THEIRS]:.0f}", f"{each['peak_mib'][OURS]:.0f}",
             f"{each['score'][THEIRS]:.4f}", f"{each['score'][OURS]:.4f}",
-            f"{each['same_for_each_row']:.3f}", each["lm_eval_batch_size"],
+            f"{each['rows_scored_alike']:.3f}", f"{each['answers_alike']:.3f}", each["lm_eval_batch_size"],
         )
         for each in values["comparisons"]
     ]  # fmt: skip
