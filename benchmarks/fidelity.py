@@ -2,12 +2,12 @@
 
     python benchmarks/fidelity.py --data DIR             # writes results/benchmarks/fidelity.md and .json
 
-DIR holds `language_confusion/outputs/*.csv` (columns `completion`, `task`, `language`) and `language_confusion/words`,
-the Language Confusion Benchmark's (arXiv 2406.20052). Neither is redistributed here; only rates are stored. One detector
-decides for both rules, since the public code's own, a fastText model, is not part of them: so the two columns differ by
-the rules alone, which `lrpo_bench.evaluation.fidelity_rules` lists and `docs/fidelity.md` explains. That the rules
-called `reference` are the public code's is a test (`tests/test_fidelity.py`), line by line on the same answers. Chinese
-and Japanese are not scored by them without the segmenters that the public code uses. About a minute.
+DIR holds `language_confusion/outputs/*.csv` (columns `completion`, `task`, `language`) and its `words`, the Language
+Confusion Benchmark's (arXiv 2406.20052). Neither is redistributed here; only rates are stored. One detector decides for
+both rules, since the public code's own, a fastText model, is not part of them: so the two columns differ by the rules
+alone, which `lrpo_bench.evaluation.fidelity_rules` lists and `docs/fidelity.md` explains. That the rules called
+`reference` are the public code's is a test (`tests/test_fidelity.py`), line by line on the same answers. Chinese and
+Japanese are not scored by them without the segmenters that the public code uses. About a minute.
 """
 
 from __future__ import annotations

@@ -253,7 +253,7 @@ def _decoder(session: Session, model: Model) -> Any:
         return None
     chosen = session.store.manifest.extra.get("generation")
     if chosen is not None:
-        decoder.wanted = chosen["way"]
+        decoder.keep(chosen["way"])
     # Responses from a cache must be those that would be made, so no stopwatch may decide how they are made.
     decoder.timed = session.config.eval.cache is None
     return decoder

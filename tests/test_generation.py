@@ -12,7 +12,7 @@ from test_models import PROMPTS, asked, lively_model, wrap
 from test_scoring import bloom, gpt2
 
 from lrpo_bench.errors import ModelError, UnknownNameError
-from lrpo_bench.models import generation
+from lrpo_bench.models import batches
 from lrpo_bench.models.base import Sampling
 from lrpo_bench.models.decoding import Decoder, until_eos
 from lrpo_bench.models.generation import Ends, Loop, nucleus, refusal
@@ -113,7 +113,7 @@ def test_draws_share_their_prompt(raw):
 
 
 def test_a_long_common_beginning_is_read_once(raw, monkeypatch):
-    monkeypatch.setattr(generation, "MIN_PREFIX", 8)
+    monkeypatch.setattr(batches, "MIN_PREFIX", 8)
     prompts = random_prompts(5, prefix=range(10, 40))
     seen, handle = reading(raw)
     found = decoded(raw, prompts, Sampling(6))
@@ -124,8 +124,8 @@ def test_a_long_common_beginning_is_read_once(raw, monkeypatch):
 
 @pytest.mark.parametrize("prefix", [(), range(10, 40)])
 def test_prompts_of_like_length_are_read_together_and_without_pads(raw, monkeypatch, prefix):
-    monkeypatch.setattr(generation, "MIN_PREFIX", 8)
-    monkeypatch.setattr(generation, "_ENOUGH", {"cpu": 1, "other": 1})
+    monkeypatch.setattr(batches, "MIN_PREFIX", 8)
+    monkeypatch.setattr(batches, "_ENOUGH", {"cpu": 1, "other": 1})
     prompts = random_prompts(7, prefix=prefix)
     seen, handle = reading(raw)
     found = Loop(raw, Ends((1,)), 0).decode(prompts, Sampling(6), 0)
@@ -199,9 +199,13 @@ def test_a_model_without_positions_gets_generate_and_says_why(caplog):
     assert decoder.way == "generate"
     assert "the model takes no positions" in caplog.text
     with pytest.raises(
-        ModelError, match="generation 'loop' does not suit this model: the model takes no positions; use"
+        ModelError, match=r"'loop', as configured, does not suit .* takes no positions; use generation 'a"
     ):
         decoded(model, [[5, 6]], Sampling(2), "loop")
+    kept = Decoder(model, (1,), 0)
+    kept.keep("loop")
+    with pytest.raises(ModelError, match=r"'loop', as this run began, does not suit .*; begin again with --overwrite"):
+        kept.decode([[5, 6]], Sampling(2), 0, lambda ids: "")
 
 
 def test_a_sliding_window_is_refused(raw):

@@ -19,6 +19,7 @@ from test_models import PROMPTS, lively_model
 from lrpo_bench.cli import main
 from lrpo_bench.errors import ModelError
 from lrpo_bench.models.base import Sampling
+from lrpo_bench.models.cache import identity_of
 from lrpo_bench.models.load import ModelSpec, load_model
 
 ENGINES = []
@@ -214,3 +215,12 @@ def test_without_vllm_it_is_one_line_and_nothing_is_made(tmp_path, capsys, folde
     assert error.count("\n") == 1
     assert 'needs the package vllm, which is not installed; pip install "lrpo-bench[vllm]"' in error
     assert not out.exists()
+
+
+def test_the_number_of_cards_is_part_of_what_identifies_cached_responses(both):
+    _, model = both
+    before = identity_of(model)
+    model.tensor_parallel = 2
+    assert identity_of(model) != before
+    model.tensor_parallel, model.card = 1, "another card"
+    assert identity_of(model) != before

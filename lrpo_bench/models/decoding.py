@@ -47,11 +47,16 @@ class Decoder:
         """Whether `auto` may decide by a trial; off where the same responses must come in every run."""
         self.choice: Choice | None = None
         """What decodes, and why; decided at the first call."""
+        self._reason = "as configured"
         if wanted == "continuous" and model.device.type == "cpu":
             raise ModelError(
                 "generation 'continuous' does not work on a CPU (transformers does not come back from it); "
                 "use generation 'auto'"
             )
+
+    def keep(self, way: str) -> None:
+        """Decodes as an earlier part of this run chose to."""
+        self.wanted, self._reason = way, "as this run began"
 
     @property
     def way(self) -> str | None:
@@ -82,14 +87,14 @@ class Decoder:
 
     def _choose(self, prompts: Sequence[list[int]], sampling: Sampling) -> Choice:
         if self.wanted not in ("auto", "loop"):
-            return Choice(self.wanted, "as configured")
+            return Choice(self.wanted, self._reason)
         why = refusal(self.model, prompts, self.pad_id)
         if self.wanted == "loop":
             if why:
-                raise ModelError(
-                    f"generation 'loop' does not suit this model: {why}; use generation 'auto' or 'generate'"
-                )
-            return Choice("loop", "as configured")
+                began = self._reason != "as configured"
+                step = "begin again with --overwrite" if began else "use generation 'auto' or 'generate'"
+                raise ModelError(f"generation 'loop', {self._reason}, does not suit this model: {why}; {step}")
+            return Choice("loop", self._reason)
         refused = {"loop": why} if why else {}
         on_cpu = self.model.device.type == "cpu"
         ways = ["generate", *(() if why else ("loop",)), *(() if on_cpu else ("static",))]

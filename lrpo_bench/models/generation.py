@@ -17,22 +17,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from lrpo_bench.models.base import Sampling
-from lrpo_bench.models.kv_cache import buffer_cache, joined_rows, repeated, select_rows
-from lrpo_bench.models.packing import shared
+from lrpo_bench.models.batches import Batch
 from lrpo_bench.models.prepacked import prepacked
-from lrpo_bench.models.scoring import MIN_PREFIX, additive
 
 _LEFT_BEFORE_COMPACTION = 0.125
 """Share of rows that must have ended before the others are moved together, which copies their cache."""
 _STOP_STRIDE = 8
 """Tokens between two searches for stop strings."""
-_PADS = 0.05
-"""Share of a prompt's length by which others, read together with it, may be shorter, once there is enough to read."""
-_ENOUGH = {"cpu": 256, "other": 16_384}
-"""Positions that are read together at least: a matrix product of fewer is slower than its pads."""
 
 Stops = Callable[[list[int]], bool]
 """Whether a response, by its tokens, contains a stop string."""
@@ -54,7 +48,7 @@ class Loop:
     def __init__(self, model: Any, ends: Ends, pad_id: int) -> None:
         """Takes a loaded model in evaluation mode."""
         self.model, self.ends, self.pad_id = model, ends, pad_id
-        self.new_batch: Callable[..., _Batch] = _Batch
+        self.new_batch: Callable[..., Batch] = Batch
         self._eos = torch.tensor(ends.eos_ids, device=model.device)
         # Looking at tokens waits for an accelerator, and for a CPU it does not.
         self._stride = 1 if model.device.type == "cpu" else 8
@@ -113,114 +107,6 @@ class Loop:
                 running[i] = False
 
 
-class _Batch:
-    """The state of sequences that are decoded together: cache, mask and positions."""
-
-    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], room: int, pad_id: int) -> None:
-        self.model, self.device = model, model.device
-        self.start = _common_start(prompts)
-        self.prefix, rests = prompts[0][: self.start], [prompt[self.start :] for prompt in prompts]
-        width = max(len(rest) for rest in rests)
-        self.ids = torch.tensor([[pad_id] * (width - len(rest)) + list(rest) for rest in rests], device=self.device)
-        lengths = torch.tensor([len(rest) for rest in rests], device=self.device)
-        place = torch.arange(width, device=self.device)
-        self.real = place[None, :] >= width - lengths[:, None]  # (rows, width)
-        self.next = self.start + lengths
-        self.filled = self.start + width
-        self.cache: Cache = buffer_cache(model.config.get_text_config().num_hidden_layers)
-        # Without padding there is nothing to mask, and attention is faster without a mask.
-        self.mask: torch.Tensor | None = None
-        if not bool(self.real.all()):
-            seen = torch.ones(len(rests), self.filled + room, dtype=torch.bool, device=self.device)
-            seen[:, self.start : self.filled] = self.real
-            self.mask = additive(seen[:, None, None], model.dtype)
-
-    def prefill(self) -> torch.Tensor:
-        """Logits after each prompt, shape (rows, V)."""
-        if self.start:
-            ids = torch.tensor([self.prefix], device=self.device)
-            self.model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-        lengths = self.real.sum(dim=1).tolist()
-        together = _read_together(lengths, _ENOUGH["cpu" if self.device.type == "cpu" else "other"])
-        if len(together) == 1:
-            self.cache = repeated(self.cache, len(self.ids))
-            return self._read(self.ids, self.real)
-        prefix, width, logits, parts = self.cache, self.ids.shape[1], [], []
-        for members in together:
-            rows = torch.tensor(members, device=self.device)
-            self.cache, skip = repeated(prefix, len(rows)), width - max(lengths[i] for i in members)
-            logits.append(self._read(self.ids[rows, skip:], self.real[rows, skip:]))
-            parts.append((rows, self.cache))
-        self.cache = joined_rows(parts, self.start, self.filled)
-        return torch.cat(logits)[torch.cat([rows for rows, _ in parts]).argsort()]
-
-    def _read(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-        """Logits after these ends of prompts, `real` where they are no pads; shape (rows, V)."""
-        width = ids.shape[1]
-        positions = (self.start + real.cumsum(dim=1) - 1).clamp(min=0)
-        mask = None
-        if self.start or not bool(real.all()):
-            place = torch.arange(width, device=self.device)
-            sees = (place[None, :] <= place[:, None]) & real[:, None, :]
-            sees |= torch.eye(width, dtype=torch.bool, device=self.device)  # a pad looks at itself, to stay a number
-            sees = torch.cat([sees.new_ones(len(ids), width, self.start), sees], dim=2)
-            mask = additive(sees[:, None], self.model.dtype)
-        return self._forward(ids, mask, positions)
-
-    def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits after one more token of each row."""
-        self.filled += 1
-        mask = None if self.mask is None else self.mask[..., : self.filled]
-        logits = self._forward(tokens[:, None], mask, self.next[:, None])
-        self.next = self.next + 1
-        return logits
-
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor:
-        return self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Keeps these rows, in this order; a row may come several times."""
-        select_rows(self.cache, rows)
-        self.next = self.next[rows]
-        if self.mask is not None:
-            self.mask = self.mask[rows]
-
-
-def _read_together(lengths: Sequence[int], enough: int) -> list[list[int]]:
-    """Which prompts are read in one pass, by number, the longest first.
-
-    Example:
-        >>> _read_together([10, 40, 39, 9], enough=60)
-        [[1, 2], [0, 3]]
-        >>> _read_together([10, 40, 39, 9], enough=100)
-        [[1, 2, 0], [3]]
-    """
-    parts: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        longest = lengths[parts[-1][0]] if parts else 0
-        if parts and (longest * len(parts[-1]) < enough or lengths[i] >= (1 - _PADS) * longest):
-            parts[-1].append(i)
-        else:
-            parts.append([i])
-    return parts
-
-
-def _common_start(prompts: Sequence[Sequence[int]]) -> int:
-    """How much of the prompts is computed once for all: a long common beginning, never a whole prompt."""
-    if len(prompts) == 1:
-        return 0
-    common = min(shared(prompts[0], prompt) for prompt in prompts)
-    common = min(common, *(len(prompt) - 1 for prompt in prompts))
-    return common if common >= MIN_PREFIX else 0
-
-
 def _picker(sampling: Sampling, stream: int, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
     """The next token of each row, from its logits."""
     if sampling.sampling_temperature == 0:
@@ -275,7 +161,7 @@ def refusal(model: Any, prompts: Sequence[Sequence[int]], pad_id: int) -> str:
 
 @torch.no_grad()
 def _by_loop(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> torch.Tensor:
-    batch = _Batch(model, rows, 2, pad_id)
+    batch = Batch(model, rows, 2, pad_id)
     first = batch.prefill()
     batch.keep(torch.arange(len(rows), device=model.device).flip(0))
     return torch.cat([first, batch.step(torch.tensor([row[0] for row in reversed(rows)], device=model.device)).flip(0)])

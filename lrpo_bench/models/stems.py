@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from lrpo_bench.models.generation import _Batch
+from lrpo_bench.models.batches import Batch, left_padded, seen_by_each
 from lrpo_bench.models.packing import shared
 from lrpo_bench.models.scoring import additive
 
@@ -66,13 +66,13 @@ def find_stems(prompts: Sequence[Sequence[int]]) -> Stems | None:
     return Stems(tuple(stems), tuple(of))
 
 
-def batch_by_stems(model: Any, prompts: Sequence[Sequence[int]], room: int, pad_id: int) -> _Batch:
+def batch_by_stems(model: Any, prompts: Sequence[Sequence[int]], room: int, pad_id: int) -> Batch:
     """A batch for `Loop` that reads common stems once, or each prompt whole where they have none."""
     found = find_stems(prompts)
-    return _Batch(model, prompts, room, pad_id) if found is None else _StemBatch(model, prompts, room, pad_id, found)
+    return Batch(model, prompts, room, pad_id) if found is None else _StemBatch(model, prompts, room, pad_id, found)
 
 
-class _StemBatch(_Batch):
+class _StemBatch(Batch):
     """A batch of stems, which becomes one of prompts when it has been read."""
 
     def __init__(self, model: Any, prompts: Sequence[Sequence[int]], room: int, pad_id: int, found: Stems) -> None:
@@ -84,20 +84,13 @@ class _StemBatch(_Batch):
         """Logits after each prompt, shape (prompts, V)."""
         super().prefill()
         self.keep(torch.tensor(self._of, device=self.device))
-        rows, width = len(self._ends), max(map(len, self._ends))
-        ids = torch.tensor([[self._pad_id] * (width - len(end)) + end for end in self._ends], device=self.device)
-        lengths = torch.tensor([len(end) for end in self._ends], device=self.device)
-        place = torch.arange(width, device=self.device)
-        real = place[None, :] >= width - lengths[:, None]  # (rows, width)
-        stem = torch.ones(rows, self.filled, dtype=torch.bool, device=self.device)
+        ids, real = left_padded(self._ends, self._pad_id, self.device)
+        stem = real.new_ones(len(ids), self.filled)
         if self.mask is not None:
             stem = self.mask[:, 0, 0, : self.filled] == 0
-        sees = (place[None, :] <= place[:, None]) & real[:, None, :]
-        sees |= torch.eye(width, dtype=torch.bool, device=self.device)  # a pad looks at itself, to stay a number
-        sees = torch.cat([stem[:, None].expand(-1, width, -1), sees], dim=2)
         positions = self.next[:, None] + (real.cumsum(dim=1) - 1).clamp(min=0)
-        logits = self._forward(ids, additive(sees[:, None], self.model.dtype), positions)
-        self.next, self.filled = self.next + lengths, self.filled + width
-        seen = torch.cat([stem, real, real.new_ones(rows, self._room)], dim=1)
+        logits = self._forward(ids, additive(seen_by_each(stem, real)[:, None], self.model.dtype), positions)
+        self.next, self.filled = self.next + real.sum(dim=1), self.filled + ids.shape[1]
+        seen = torch.cat([stem, real, real.new_ones(len(ids), self._room)], dim=1)
         self.mask = None if bool(seen.all()) else additive(seen[:, None, None], self.model.dtype)
         return logits

@@ -36,8 +36,15 @@ _ALL = 1 << 30
 class VLLMModel(TokenModel):
     """A `vllm.LLM` behind the `Model` protocol."""
 
-    def __init__(self, engine: Any, tokenizer: Any, info: ModelInfo, eos_ids: Sequence[int]) -> None:
+    def __init__(
+        self, engine: Any, tokenizer: Any, info: ModelInfo, eos_ids: Sequence[int], tensor_parallel: int = 1
+    ) -> None:
         """Takes a started engine; use `load_vllm_model` to start one."""
+        import torch
+
+        # Part of what identifies cached responses: another card, or another number of them, may move last bits.
+        self.tensor_parallel = tensor_parallel
+        self.card = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         super().__init__(tokenizer, info, eos_ids, Decoder(engine, eos_ids), Scorer(engine, info.context_length), _ALL)
 
 
@@ -137,7 +144,7 @@ def load_vllm_model(spec: ModelSpec) -> VLLMModel:
         context_length=context,
         chat_template=bool(tokenizer.chat_template),
     )
-    return VLLMModel(engine, tokenizer, info, eos_token_ids(shell, tokenizer))
+    return VLLMModel(engine, tokenizer, info, eos_token_ids(shell, tokenizer), spec.tensor_parallel)
 
 
 def _shell(path: str, spec: ModelSpec) -> Any:
