@@ -108,7 +108,7 @@ class ReasoningProblem:
     @property
     def steps(self) -> tuple[Step, ...]:
         """The working: left, operator, right and result of each step."""
-        return _work(TEMPLATES[self.template].steps, self.numbers)
+        return tuple(_work(TEMPLATES[self.template].steps, self.numbers))
 
     @property
     def answer(self) -> Decimal:
@@ -238,16 +238,19 @@ def _is_valid(template: Template, numbers: tuple[Decimal, ...]) -> bool:
     return True
 
 
-def _work(steps: tuple[str, ...], numbers: tuple[Decimal, ...]) -> tuple[Step, ...]:
-    """The steps with their values."""
+def _work(steps: tuple[str, ...], numbers: tuple[Decimal, ...]) -> Iterator[Step]:
+    """The steps with their values, one by one: most numbers are refused at the first."""
     values = dict(zip("abc", numbers, strict=False))
-    done: list[Step] = []
-    for step in steps:
-        left, operator, right = step.split()
-        x, y = (values[name] if name in values else Decimal(name) for name in (left, right))
+    for left, operator, right in _split_steps(steps):
+        x = values[left] if left in values else Decimal(left)
+        y = values[right] if right in values else Decimal(right)
         values["s"] = _OPERATIONS[operator](x, y)
-        done.append((x, operator, y, values["s"]))
-    return tuple(done)
+        yield x, operator, y, values["s"]
+
+
+@lru_cache(maxsize=len(TEMPLATES))
+def _split_steps(steps: tuple[str, ...]) -> tuple[list[str], ...]:
+    return tuple(step.split() for step in steps)
 
 
 _OPERATIONS = {"+": Decimal.__add__, "-": Decimal.__sub__, "*": Decimal.__mul__, "/": Decimal.__truediv__}
