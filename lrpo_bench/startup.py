@@ -34,7 +34,7 @@ def import_libraries() -> None:
     if "transformers.modeling_utils" in sys.modules:
         return
     with uncollected():
-        import transformers.modeling_utils
+        import transformers.modeling_utils  # noqa: F401
         from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 
         import lrpo_bench.models.hf  # noqa: F401

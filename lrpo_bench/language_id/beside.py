@@ -13,6 +13,7 @@ was to be saved and nothing else, and an error in a text is then raised here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -92,10 +93,8 @@ def _ask(process: subprocess.Popen[str], texts: Sequence[str]) -> list[Detection
 def _stop(process: subprocess.Popen[str]) -> None:
     process.kill()  # it holds nothing that must be kept
     for pipe in _pipes(process):
-        try:
+        with contextlib.suppress(OSError):  # what was written and not read any more
             pipe.close()
-        except OSError:  # what was not read any more
-            pass
     process.wait(_STOP_S)
 
 

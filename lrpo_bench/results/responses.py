@@ -140,9 +140,7 @@ def _write_sorted(file: IO[bytes], records: Iterator[ResponseRecord]) -> None:
         batches = _batches(records)
         for batch in itertools.chain([next(batches, [])], batches):  # a file without records has one empty table
             rows = [{name: _clean(getattr(record, name)) for name in FIELDS} for record in batch]
-            # As one list of structs: `Table.from_pylist` makes the same table and imports pandas for it.
-            structs = pa.scalar(rows, pa.list_(pa.struct(list(schema)))).values
-            writer.write_table(pa.Table.from_struct_array(structs).replace_schema_metadata(schema.metadata))
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def drop_unfinished_sorting(folder: Path) -> None:
