@@ -60,8 +60,11 @@ class LinguaBeside(LinguaDetector):
 
 def is_useful() -> bool:
     """Whether a second process would save time: there is a core for it, and this one has not loaded lingua already."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores > 1 and "lingua" not in sys.modules
+    return _cores() > 1 and "lingua" not in sys.modules
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def answer(languages: Sequence[str]) -> None:
