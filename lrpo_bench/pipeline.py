@@ -37,6 +37,7 @@ from lrpo_bench.plan import Plan
 from lrpo_bench.results.files import first_difference, read_json, read_rows, remove
 from lrpo_bench.results.schema import Signature, TaskSignature
 from lrpo_bench.results.store import MANIFEST, Store, read_manifest
+from lrpo_bench.startup import import_libraries
 from lrpo_bench.tasks.extraction import EXTRACTION_VERSION
 from lrpo_bench.tasks.selection import Selection
 from lrpo_bench.training.methods import get_method
@@ -95,7 +96,9 @@ def execute(plan: Plan, stage: Stage, command: Sequence[str], reporter: Reporter
         return config.out
     if stage != "train":
         make_judge(plan.tasks, config.eval.judge)  # refuses a task that needs one and has none
+    detector = None
     if overwrite or not (config.out / MANIFEST).exists():
+        detector = _early_detector(plan, stage)
         _refuse_unusable_model(plan)
     else:
         _refuse_changed_inputs(config.out, plan)
@@ -117,7 +120,7 @@ def execute(plan: Plan, stage: Stage, command: Sequence[str], reporter: Reporter
                 "tasks_dirs": [str(folder) for folder in config.tasks_dirs],  # where `reproduce` looks first
             },
         )
-        detector = get_detector(config.eval.detector, _asked_languages(plan))
+        detector = detector or get_detector(config.eval.detector, _asked_languages(plan))
         _refuse_arms_without_detector(plan, detector)
         if stage != "train":
             _evaluate(session, "before", config.model.name, detector)
@@ -129,6 +132,16 @@ def execute(plan: Plan, stage: Stage, command: Sequence[str], reporter: Reporter
         store.update(extra={"stage": stage})  # last: a folder that `train` completed is not yet a complete `run`
         store.complete()
     return config.out
+
+
+def _early_detector(plan: Plan, stage: Stage) -> LanguageDetector | None:
+    """The detector, begun before the libraries of a model are imported; None where it would have nothing to wait for.
+
+    Not for training, which asks it at every step and starts processes of its own.
+    """
+    if stage != "eval" or plan.config.model.name == "mock":
+        return None
+    return get_detector(plan.config.eval.detector, _asked_languages(plan), early=True)
 
 
 def _refuse_arms_without_detector(plan: Plan, detector: LanguageDetector) -> None:
@@ -159,6 +172,7 @@ def _refuse_unusable_model(plan: Plan) -> None:
     if config.model.backend == "vllm":
         require_vllm()
     if config.model.name != "mock":
+        import_libraries()
         tokenizer = load_tokenizer(ModelSpec(**config.model.model_dump()))
         render(build_prompt(task, sample, sample.lang, resolve_instruct(plan.instruct, tokenizer)), tokenizer)
 
@@ -198,6 +212,7 @@ def _load(run: RunConfig, name: str, *, train: bool = False) -> tuple[Model, Any
     values = config.model_dump() | {"name": name, "dtype": dtype}
     if train:
         values |= {"backend": "hf", "generation": "auto"}
+    import_libraries()
     model = load_model(ModelSpec(**values))
     return model, model.tokenizer
 

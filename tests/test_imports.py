@@ -20,6 +20,10 @@ HEAVY = {
     "vllm": "models by vLLM",
     "peft": "adapters",
     "langdetect": "the detector of that name",
+    "transformers.trainer": "training",
+    "torch._inductor.compile_fx": "compiled decoding",
+    "torch.utils.tensorboard": "training",
+    "pyarrow.dataset": "folders of Parquet files",
     "lrpo_bench.world.build": "world builds",
     "lrpo_bench.training.trainer": "training",
 }

@@ -20,19 +20,20 @@ COMMON_LANGUAGES = (
 on short answers (Hindi falls from 99.0% to 94.7% on sentences) at eight times the cost."""
 
 
-def get_detector(name: str, asked: Sequence[str]) -> LanguageDetector:
+def get_detector(name: str, asked: Sequence[str], *, early: bool = False) -> LanguageDetector:
     """The detector called `name`, with the languages `asked` and the common ones as candidates.
 
     A language it does not know is left out of its candidates; responses asked for in it are then reported as not
     measurable. `auto` is lingua; `profiles` is langdetect's model read in batches, the fastest and a little less
-    accurate than lingua; `consensus` is what lingua and langdetect agree on.
+    accurate than lingua; `consensus` is what lingua and langdetect agree on. With `early`, the caller has seconds of
+    other work to do before the first text, and lingua loads meanwhile (`language_id.beside`).
 
     Raises:
         UnknownNameError: for a name that is neither ours nor registered.
     """
     wanted = tuple(dict.fromkeys((*asked, *COMMON_LANGUAGES)))
     if name in ("auto", "lingua"):
-        return _lingua(wanted)
+        return _lingua(wanted, early=early)
     if name == "langdetect":
         return _langdetect(wanted)
     if name == "profiles":
@@ -46,11 +47,12 @@ def get_detector(name: str, asked: Sequence[str]) -> LanguageDetector:
     return detector
 
 
-def _lingua(wanted: Sequence[str]) -> LanguageDetector:
-    from lrpo_bench.language_id import detectors
+def _lingua(wanted: Sequence[str], *, early: bool = False) -> LanguageDetector:
+    from lrpo_bench.language_id import beside, detectors
 
+    make = beside.LinguaBeside if early and beside.is_useful() else detectors.LinguaDetector
     known = detectors.lingua_languages().keys()
-    return detectors.LinguaDetector([code for code in wanted if code in known])
+    return make([code for code in wanted if code in known])
 
 
 def _langdetect(wanted: Sequence[str]) -> LanguageDetector:

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 
@@ -108,7 +107,7 @@ class ReasoningProblem:
     @property
     def steps(self) -> tuple[Step, ...]:
         """The working: left, operator, right and result of each step."""
-        return _work(TEMPLATES[self.template].steps, self.numbers)
+        return tuple(_work(TEMPLATES[self.template].steps, self.numbers))
 
     @property
     def answer(self) -> Decimal:
@@ -226,10 +225,14 @@ def _problem(name: str, persons: tuple[float, float], noun: float, numbers: floa
 def _valid_numbers(name: str) -> tuple[tuple[Decimal, ...], ...]:
     """All values of a template's numbers whose results are in range and whose divisions are exact."""
     template = TEMPLATES[name]
-    return tuple(numbers for numbers in product(*template.ranges) if _is_valid(template, numbers))
+    found: list[tuple[Decimal, ...]] = [()]
+    for values in template.ranges:  # number by number, since most are refused by the first two
+        found = [numbers for known in found for x in values if _is_valid(template, numbers := (*known, x))]
+    return tuple(found)
 
 
 def _is_valid(template: Template, numbers: tuple[Decimal, ...]) -> bool:
+    """Whether the steps that these numbers, the first ones or all, settle have exact results in range."""
     for left, operator, right, result in _work(template.steps, numbers):
         if operator == "/" and left % right:
             return False
@@ -238,16 +241,21 @@ def _is_valid(template: Template, numbers: tuple[Decimal, ...]) -> bool:
     return True
 
 
-def _work(steps: tuple[str, ...], numbers: tuple[Decimal, ...]) -> tuple[Step, ...]:
-    """The steps with their values."""
+def _work(steps: tuple[str, ...], numbers: tuple[Decimal, ...]) -> Iterator[Step]:
+    """The steps with their values, as far as the numbers go."""
     values = dict(zip("abc", numbers, strict=False))
-    done: list[Step] = []
-    for step in steps:
-        left, operator, right = step.split()
-        x, y = (values[name] if name in values else Decimal(name) for name in (left, right))
+    for left, operator, right in _split_steps(steps):
+        x, y = values.get(left), values.get(right)
+        if (x is None and left.isalpha()) or (y is None and right.isalpha()):
+            return
+        x, y = Decimal(left) if x is None else x, Decimal(right) if y is None else y
         values["s"] = _OPERATIONS[operator](x, y)
-        done.append((x, operator, y, values["s"]))
-    return tuple(done)
+        yield x, operator, y, values["s"]
+
+
+@lru_cache(maxsize=len(TEMPLATES))
+def _split_steps(steps: tuple[str, ...]) -> tuple[list[str], ...]:
+    return tuple(step.split() for step in steps)
 
 
 _OPERATIONS = {"+": Decimal.__add__, "-": Decimal.__sub__, "*": Decimal.__mul__, "/": Decimal.__truediv__}
