@@ -13,6 +13,7 @@ import heapq
 import marshal
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class ScratchFile:
         """Makes the file; raises `StorageError` where the folder refuses."""
         with _scratch_errors(folder):
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (lives as long as this object)
+        weakref.finalize(self, self._file.close)
         self._folder, self._pending, self._written = folder, bytearray(), 0
 
     def append(self, content: bytes) -> int:

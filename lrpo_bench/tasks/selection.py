@@ -86,7 +86,7 @@ def _select(entry: TaskConfig, config: RunConfig, wanted: Sequence[str] | None, 
     share = config.train.train_share if shares else 0.0
     evaluation = collected(
         sample
-        for lang in languages
+        for lang in dict.fromkeys(languages)
         for sample in _evaluated(
             iter_samples(task, lang, split, entry.data, None if shares else entry.limit), share, entry.limit
         )
