@@ -84,6 +84,8 @@ class LoggedResponses(_Responses):
 class StoredResponses(_Responses):
     """The responses in a Parquet file, in the order of their keys."""
 
+    in_key_order = True
+
     def __init__(self, path: Path) -> None:
         """Reads the file's footer only; raises `StorageError` where it is none that this version reads."""
         self.path = path
