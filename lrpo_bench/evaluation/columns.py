@@ -7,6 +7,7 @@ are only compared with one another. Records come in the order of their keys; col
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,9 +80,9 @@ class Responses:
 
     languages: tuple[str, ...]
     """Asked languages, sorted."""
-    langs: NDArray[np.intp]
+    langs: NDArray[np.int16]
     """Place in `languages`."""
-    clusters: NDArray[np.int32]
+    clusters: NDArray[np.intp]
     """Rank of the source question among all of them."""
     is_cut: NDArray[np.bool_]
     """Whether a prompt of the question did not fit the context."""
@@ -100,7 +101,7 @@ class Names:
 
     def ordered(self, order: NDArray[np.intp]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
         """Keys (asked language and sample id), and source questions."""
-        rows = [self._rows[i] for i in order] if self._kept else []
+        rows = [self._rows[i] for i in order.tolist()] if self._kept else []
         return tuple(key for key, _ in rows), tuple(source for _, source in rows)
 
 
@@ -132,15 +133,16 @@ class GreedyColumns:
     def finished(self) -> Greedy:
         """The columns; nothing can be added afterwards."""
         kinds = tuple(self._kind_codes)
-        codes = np.frombuffer(self._kinds, dtype=np.int32)
+        codes = _column(self._kinds, np.int32)
         languages = tuple(sorted({kind.rollout_lang for kind in kinds}))
-        langs = np.array([languages.index(kind.rollout_lang) for kind in kinds])[codes]
-        order = np.argsort(langs, kind="stable")
-        is_cut = np.array([kind.is_cut for kind in kinds])[codes]
-        responses = Responses(languages, langs[order], self._sources.ranks()[order], is_cut[order])
+        langs = np.array([languages.index(kind.rollout_lang) for kind in kinds], dtype=np.int16)[codes]
+        is_cut = np.array([kind.is_cut for kind in kinds], dtype=bool)[codes]
+        order = slice(None) if len(languages) < 2 else np.argsort(langs, kind="stable")  # a slice copies nothing
+        clusters = self._sources.ranks()
+        responses = Responses(languages, langs[order], clusters[order].astype(np.intp), is_cut[order])
         return Greedy(
             responses,
-            *self.names.ordered(order),
+            *self.names.ordered(np.arange(len(codes))[order]),
             kinds,
             codes[order],
             _column(self._scores, np.float64)[order],
@@ -210,7 +212,7 @@ class Greedy:
             kind.rollout_lang,
             kind.language_reason,
             self.rankings[self.ranking_codes[i]],
-            None if score != score else score,
+            None if math.isnan(score) else score,
             kind.outcome,
             int(self.answers[i]) if kind.has_answer else None,
         )

@@ -66,8 +66,9 @@ class DrawColumns:
     def responses(self) -> Responses:
         """What tells the groups apart."""
         order, languages = self.order, self.languages
-        langs = np.array([languages.index(lang) for lang in self._langs])
-        return Responses(languages, langs[order], self._sources.ranks()[order], np.array(self._cut, dtype=bool)[order])
+        langs = np.array([languages.index(lang) for lang in self._langs], dtype=np.int16)[order]
+        clusters = self._sources.ranks()[order].astype(np.intp)
+        return Responses(languages, langs, clusters, np.array(self._cut, dtype=bool)[order])
 
     def values(self) -> dict[str, NDArray[np.float64]]:
         """By metric, one value a group."""

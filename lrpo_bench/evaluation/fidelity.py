@@ -164,17 +164,26 @@ def fidelity_values(greedy: Greedy) -> FidelityValues:
     method): their mean over a language is its LCPR, and their spread gives its standard error. They are no scores, can
     lie outside [0, 1], and mean nothing one by one or over part of a language.
     """
-    lines = greedy.numbers(lambda kind: known_or_nan(kind.lines_ok))
-    line_reasons = greedy.texts(lambda kind: kind.lines_reason)
-    yield "lpr", lines, line_reasons
-    words = greedy.numbers(lambda kind: known_or_nan(kind.words_ok))
-    word_reasons = greedy.texts(lambda kind: kind.words_reason)
-    yield "wpr", words, word_reasons
-    both = np.full(len(greedy), math.nan)
-    for code in range(len(greedy.responses.languages)):
+    yield "lpr", _lines(greedy), greedy.texts(lambda kind: kind.lines_reason)
+    yield "wpr", _words(greedy), greedy.texts(lambda kind: kind.words_reason)
+    yield "lcpr", _lcpr(greedy), greedy.texts(lambda kind: kind.lines_reason or kind.words_reason)
+
+
+def _lines(greedy: Greedy) -> NDArray[np.float64]:
+    return greedy.numbers(lambda kind: known_or_nan(kind.lines_ok))
+
+
+def _words(greedy: Greedy) -> NDArray[np.float64]:
+    return greedy.numbers(lambda kind: known_or_nan(kind.words_ok))
+
+
+def _lcpr(greedy: Greedy) -> NDArray[np.float64]:
+    values, words = _lines(greedy), _words(greedy)
+    measurable = {kind.rollout_lang for kind in greedy.kinds if kind.words_reason == LINE_FAILED}
+    for code, lang in enumerate(greedy.responses.languages):
         mine = greedy.responses.langs == code
-        both[mine] = _lcpr_values(lines[mine], words[mine], bool((word_reasons[mine] == LINE_FAILED).any()))
-    yield "lcpr", both, greedy.texts(lambda kind: kind.lines_reason or kind.words_reason)
+        values[mine] = _lcpr_values(values[mine], words[mine], lang in measurable)
+    return values
 
 
 def _with_verdicts(record: ResponseRecord, judged: ResponseFidelity | None) -> ResponseRecord:

@@ -107,6 +107,7 @@ def metrics_of_observations(
             codes = [responses.languages.index(lang) for lang in chosen]
             kept = np.isin(responses.langs, codes) if len(chosen) < len(responses.languages) else _EVERYTHING
             found.append(_metric(seen, responses, name, kept, interval))
+        del seen, responses  # before the next ones are made
     return found
 
 
@@ -116,8 +117,8 @@ def _responses_of(seen: Observations, cut: Collection[tuple[str, str, str]]) -> 
     langs, clusters = ({name: i for i, name in enumerate(names)} for names in (languages, sources))
     return Responses(
         tuple(languages),
-        np.array([langs[lang] for lang in seen.languages], dtype=np.intp),
-        np.array([clusters[name] for name in seen.clusters], dtype=np.int32),
+        np.array([langs[lang] for lang in seen.languages], dtype=np.int16),
+        np.array([clusters[name] for name in seen.clusters], dtype=np.intp),
         np.array([(seen.task, *key) in cut for key in seen.keys], dtype=bool),
     )
 
@@ -169,7 +170,7 @@ def _metric(seen: Observations, responses: Responses, language: str, kept: _Kept
     )
 
 
-def _languages_without(values: NDArray[np.float64], langs: NDArray[np.intp], languages: Sequence[str]) -> list[str]:
+def _languages_without(values: NDArray[np.float64], langs: NDArray[np.int16], languages: Sequence[str]) -> list[str]:
     """Languages that have values of which none is known."""
     there, known = (np.bincount(codes, minlength=len(languages)) > 0 for codes in (langs, langs[~np.isnan(values)]))
     return [lang for lang, missing in zip(languages, (there & ~known).tolist(), strict=True) if missing]

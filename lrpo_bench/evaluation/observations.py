@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,17 @@ class Observations:
         return tuple(lang for lang, _ in self.keys)
 
 
+@runtime_checkable
+class SortedOnDisk(Protocol):
+    """Records that are read anew at each look, in the order of their keys."""
+
+    def without_texts(self) -> Iterator[ResponseRecord]:
+        """The records without prompts, questions and gold answers."""
+        ...
+
+    def __iter__(self) -> Iterator[ResponseRecord]: ...
+
+
 def cell_of(record: ResponseRecord | Kind) -> Cell:
     """The cell of `CELLS` a response falls in."""
     if record.outcome not in ("correct", "incorrect"):
@@ -108,9 +119,12 @@ def iter_observations(records: Iterable[ResponseRecord], *, names: bool) -> Iter
             texts that no metric reads are left out.
         names: whether to give keys and clusters, and not only the numbers that stand for them.
     """
-    if not (isinstance(records, Sequence) and _is_sorted(records)):
-        records = sorted(without_texts(records), key=attrgetter("key"))
-    for task, mine in groupby(records, attrgetter("task")):
+    if isinstance(records, SortedOnDisk):
+        ordered = records.without_texts()
+    else:
+        records = list(without_texts(records))  # read once: they may come from a file that does not fit in memory
+        ordered = iter(sorted(records, key=attrgetter("key")))
+    for task, mine in groupby(ordered, attrgetter("task")):
         columns, draws, asked_elsewhere = GreedyColumns(names), DrawColumns(names), False
         for _, same in groupby(mine, attrgetter("sample_id", "rollout_lang")):
             group = list(same)
@@ -120,11 +134,6 @@ def iter_observations(records: Iterable[ResponseRecord], *, names: bool) -> Iter
         yield from _fidelity(task, greedy)
         yield from _across_languages(task, greedy, records if asked_elsewhere else ())
         yield from _sampled(task, draws)
-
-
-def _is_sorted(records: Sequence[ResponseRecord]) -> bool:
-    """Whether the order of a sequence on disk is that of the keys; what is in memory is sorted again at no cost."""
-    return bool(getattr(records, "in_key_order", False))
 
 
 def _add(group: Sequence[ResponseRecord], greedy: GreedyColumns, draws: DrawColumns) -> bool:
@@ -172,6 +181,7 @@ def _fidelity(task: str, greedy: Greedy) -> Iterator[Observations]:
     for name, values, reasons in fidelity_values(greedy):
         outside = LINE_FAILED if name == "wpr" else ""
         yield _of_greedy(task, name, greedy, values, note=note, reasons=reasons, outside=outside)
+        del values, reasons  # before the next ones are made
 
 
 def _across_languages(task: str, greedy: Greedy, records: Iterable[ResponseRecord]) -> Iterator[Observations]:

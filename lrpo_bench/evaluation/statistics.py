@@ -99,8 +99,7 @@ def clustered_mean(
     scores, known, codes, n_unscored = _known(values, clusters)
     if scores.size == 0:
         return Estimate(math.nan, math.nan, (math.nan, math.nan), 0, 0, n_unscored)
-    mean, contributions = _contributions(scores, None if groups is None else np.asarray(groups)[known])
-    sums = np.bincount(codes, weights=contributions)
+    mean, sums = _cluster_sums(scores, codes, None if groups is None else np.asarray(groups)[known])
     count = sums.size
     stderr = math.sqrt(count / (count - 1) * float(sums @ sums)) if count > 1 else math.nan
     if stderr < _TIE:
@@ -305,6 +304,12 @@ def _weights(size: int, groups: NDArray[Any] | None) -> Floats:
         return np.full(size, 1.0 / size)
     codes, sizes = _codes(groups)
     return 1.0 / (sizes.size * sizes[codes])
+
+
+def _cluster_sums(scores: Floats, codes: NDArray[Any], groups: NDArray[Any] | None) -> tuple[float, NDArray[Any]]:
+    """The (macro) mean, and the sum of each cluster's contributions."""
+    mean, contributions = _contributions(scores, groups)
+    return mean, np.bincount(codes, weights=contributions)
 
 
 def _contributions(scores: Floats, groups: NDArray[Any] | None) -> tuple[float, Floats]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import IO, Any, overload
@@ -34,6 +34,7 @@ from lrpo_bench.scratch import DiskSorter
 BATCH = 5_000
 """Responses that are sorted, converted or read at once; files of as many or fewer are read whole."""
 _SORT_PREFIX = ".sort."
+_TEXTS = ("prompt", "question", "gold")
 _FIELDS = attrgetter(*FIELDS)
 _KEY = itemgetter(*map(FIELDS.index, ("task", "sample_id", "rollout_lang", "k")))  # as `ResponseRecord.key`
 
@@ -84,8 +85,6 @@ class LoggedResponses(_Responses):
 class StoredResponses(_Responses):
     """The responses in a Parquet file, in the order of their keys."""
 
-    in_key_order = True
-
     def __init__(self, path: Path) -> None:
         """Reads the file's footer only; raises `StorageError` where it is none that this version reads."""
         self.path = path
@@ -99,11 +98,20 @@ class StoredResponses(_Responses):
         return self._count
 
     def __iter__(self) -> Iterator[ResponseRecord]:
-        number = 0
+        return self._read(())
+
+    def without_texts(self) -> Iterator[ResponseRecord]:
+        """The records with empty prompts, questions and gold answers, which are not even read."""
+        return self._read(_TEXTS)
+
+    def _read(self, left_out: Collection[str]) -> Iterator[ResponseRecord]:
+        number, empty = 0, dict.fromkeys(left_out, "")
         with _opened(self.path) as file:
-            for batch in _checked(file.iter_batches(BATCH), self.path):
-                for row in batch.to_pylist():
-                    yield record_from_row(row, self._version, f"{self.path} row {number}")
+            names = [name for name in file.schema_arrow.names if name not in left_out]
+            for batch in _checked(file.iter_batches(BATCH, columns=names), self.path):
+                for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    values = dict(zip(names, row, strict=True)) | empty
+                    yield record_from_row(values, self._version, f"{self.path} row {number}")
                     number += 1
 
 
