@@ -6,7 +6,7 @@
 The data is one local `en.jsonl` of MGSM's format with as many rows (questions of 70 characters), the task is the
 bundled `mgsm`, the mock model answers in a sentence, chunks have their usual size, and everything that `lrpo-bench
 eval` does is done: reading, detection with the default detector, lines and words, storing, sorting, metrics. Memory is
-the process's own peak (`ru_maxrss`) at four points. Growth is the slope between neighbouring sizes: what libraries and
+the process's own peak (`ru_maxrss`) at five points. Growth is the slope between neighbouring sizes: what libraries and
 the language detector's models take is taken once, and hides what small evaluations need.
 """
 
@@ -28,9 +28,9 @@ from common import peak_mib, run_child
 from measure import machine, machine_line, table, write
 
 SIZES = (10_000, 100_000, 1_000_000)
-STAGES = ("libraries", "planned", "answered", "stored")
-"""Modules are imported; samples are read; all responses are made, judged and logged; metrics are there and the run is
-closed."""
+STAGES = ("libraries", "planned", "answered", "sorted", "stored")
+"""Modules are imported; samples are read; all responses are made, judged and logged; they lie in a Parquet file in the
+order of their keys; metrics are there and the run is closed."""
 
 
 def main() -> None:
@@ -59,6 +59,7 @@ def measured(rows: int) -> dict[str, Any]:
     from lrpo_bench import pipeline
     from lrpo_bench.config import parse_config
     from lrpo_bench.plan import make_plan
+    from lrpo_bench.results.evaluations import EvaluationWriter
 
     peaks: dict[str, float] = {}
     seconds: dict[str, float] = {}
@@ -80,7 +81,9 @@ def measured(rows: int) -> dict[str, Any]:
         reached("libraries")
         plan = make_plan(config, train=False)
         reached("planned")
-        pipeline.metrics_of = announced(pipeline.metrics_of, lambda: reached("answered"))
+        sort = announced(EvaluationWriter.in_key_order, lambda: peaks.get("answered") or reached("answered"))
+        EvaluationWriter.in_key_order = sort  # type: ignore[method-assign]
+        pipeline.metrics_of = announced(pipeline.metrics_of, lambda: reached("sorted"))
         pipeline.execute(plan, "eval", ["eval"], _Silent(), overwrite=False)
         reached("stored")
         stored = (folder / "run" / "before" / "responses.parquet").stat().st_size
@@ -89,7 +92,7 @@ def measured(rows: int) -> dict[str, Any]:
     return {"samples": rows, "peak_mib": peaks, "seconds": seconds, "cpu_s": cpu, "stored_bytes": stored}
 
 
-def announced(function: Callable[..., Any], before: Callable[[], None]) -> Callable[..., Any]:
+def announced(function: Callable[..., Any], before: Callable[[], object]) -> Callable[..., Any]:
     """`function`, which calls `before` first."""
 
     def called(*given: Any, **named: Any) -> Any:
@@ -137,9 +140,9 @@ def markdown(values: dict[str, Any]) -> str:
         (
             "# Memory of an evaluation by its number of samples",
             "Peak of a process of its own, up to each stage: modules imported, samples planned, all answered and "
-            "logged, metrics counted and run closed. Samples and texts stay on disk; what grows is a few numbers a "
-            "sample: its place in the order of the work, a digest of its key, and what metrics average. Written by "
-            "`python benchmarks/eval_memory.py`.",
+            "logged, records sorted, metrics counted and run closed. Samples and texts stay on disk; what grows is a "
+            "few numbers a sample: its place in the order of the work, a digest of its key, and what metrics average. "
+            "Written by `python benchmarks/eval_memory.py`.",
             table(header, rows),
             machine_line(values["machine"]),
         )

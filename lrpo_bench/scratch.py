@@ -71,9 +71,9 @@ class ScratchFile:
 class DiskSorter:
     """Takes rows one by one and gives them back sorted, equal ones in the order in which they came."""
 
-    def __init__(self, key: Callable[[Row], Any] | None = None, folder: Path | None = None, run: int = RUN) -> None:
-        """Orders by `key`, or by the rows themselves; `run` rows are in memory at a time."""
-        self._key, self._folder, self._run = key, folder, run
+    def __init__(self, key: Callable[[Row], Any] | None = None, folder: Path | None = None, run: int = 0) -> None:
+        """Orders by `key`, or by the rows themselves; `run` rows (0: `RUN`) are in memory at a time."""
+        self._key, self._folder, self._run = key, folder, run or RUN
         self._recent: list[Row] = []
         self._runs: list[list[tuple[int, int]]] = []
         self._file: ScratchFile | None = None
@@ -145,7 +145,6 @@ def dumped(row: Any) -> bytes:
 def loaded(content: bytes) -> Any:
     """The value of `dumped`."""
     return marshal.loads(content)
-
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lrpo_bench.evaluation.columns import Greedy, GreedyColumns, Kind, Responses
 from lrpo_bench.evaluation.crosslingual import consistency, headroom_values
-from lrpo_bench.evaluation.draws import GROUP, DrawColumns
+from lrpo_bench.evaluation.draws import DrawColumns
 from lrpo_bench.evaluation.fidelity import LINE_FAILED, fidelity_values
 from lrpo_bench.evaluation.fidelity_rules import CORRECTED
 from lrpo_bench.evaluation.records import ResponseRecord, known_or_nan, without_texts
@@ -171,7 +171,11 @@ def _greedy(task: str, greedy: Greedy) -> Iterator[Observations]:
         why = greedy.texts(lambda kind: kind.reason) if name == "accuracy" else None
         yield _of_greedy(task, name, greedy, values(greedy), bounds, reasons=why)
     for cell in CELLS:
-        yield _of_greedy(task, SHARE + cell, greedy, greedy.numbers(lambda kind, cell=cell: cell_of(kind) == cell))
+        yield _of_greedy(task, SHARE + cell, greedy, _share(greedy, cell))
+
+
+def _share(greedy: Greedy, cell: Cell) -> NDArray[np.float64]:
+    return greedy.numbers(lambda kind: cell_of(kind) == cell)
 
 
 def _fidelity(task: str, greedy: Greedy) -> Iterator[Observations]:
@@ -192,7 +196,7 @@ def _across_languages(task: str, greedy: Greedy, records: Iterable[ResponseRecor
     found = consistency(greedy)
     if found is not None:
         yield _of_greedy(task, "consistency", greedy, found[0], note=found[1])
-    kept = [record for record in without_texts(r for r in records if r.task == task and r.k == 0)]
+    kept = list(without_texts(r for r in records if r.task == task and r.k == 0))
     kept.sort(key=attrgetter("rollout_lang", "sample_id"))
     home, elsewhere = [r for r in kept if is_counted(r)], [r for r in kept if r.is_cross_lingual]
     for name, (values, note) in headroom_values(home, elsewhere).items():
@@ -207,9 +211,7 @@ def _of_greedy(
     bounds: Bounds | None = (0.0, 1.0),
     **more: Any,
 ) -> Observations:
-    return Observations(
-        task, metric, greedy.keys, values, greedy.clusters, bounds, responses=greedy.responses, **more
-    )
+    return Observations(task, metric, greedy.keys, values, greedy.clusters, bounds, responses=greedy.responses, **more)
 
 
 def _sampled(task: str, draws: DrawColumns) -> Iterator[Observations]:

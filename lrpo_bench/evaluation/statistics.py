@@ -291,7 +291,7 @@ def _known(values: ArrayLike, clusters: Sequence[Any] | NDArray[Any]) -> tuple[F
 
 def _codes(names: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The rank of each name among the distinct ones, and how often each of these occurs."""
-    if np.issubdtype(names.dtype, np.integer) and names.size and 0 <= names.min() and names.max() <= 4 * names.size:
+    if np.issubdtype(names.dtype, np.integer) and names.size and names.min() >= 0 and names.max() <= 4 * names.size:
         counts = np.bincount(names)  # the same without sorting, and without four more arrays
         present = counts > 0
         return (names, counts) if present.all() else ((np.cumsum(present) - 1)[names], counts[present])
