@@ -6,6 +6,7 @@ import math
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
+from sys import intern
 from typing import get_args
 
 import numpy as np
@@ -45,7 +46,7 @@ class DrawColumns:
         first = group[0]
         self.names.add(first)
         self._sources.add(first.source_id)
-        self._langs.append(first.rollout_lang)
+        self._langs.append(intern(first.rollout_lang))  # as read from a file, each is a text of its own
         self._cut.append(is_cut)
         self._scored.append(sum(record.score is not None for record in group))
         self._right.append(sum(record.outcome == "correct" for record in group))
