@@ -14,7 +14,9 @@ import marshal
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +77,8 @@ class DiskSorter:
         """Orders by `key`, or by the rows themselves; `run` rows (0: `RUN`) are in memory at a time."""
         self._key, self._folder, self._run = key, folder, run or RUN
         self._recent: list[Row] = []
-        self._runs: list[list[tuple[int, int]]] = []
+        self._runs: list[array[int]] = []
+        """Where the blocks of each run begin, and where its last one ends."""
         self._file: ScratchFile | None = None
 
     def add(self, row: Row) -> None:
@@ -98,14 +101,18 @@ class DiskSorter:
     def _store(self) -> None:
         self._recent.sort(key=self._key)
         self._file = self._file or ScratchFile(self._folder)
-        blocks = (dumped(self._recent[i : i + _BLOCK]) for i in range(0, len(self._recent), _BLOCK))
-        self._runs.append([(self._file.append(block), len(block)) for block in blocks])
+        places = array("q")
+        for i in range(0, len(self._recent), _BLOCK):
+            block = dumped(self._recent[i : i + _BLOCK])
+            places.append(self._file.append(block))
+        places.append(places[-1] + len(block))
+        self._runs.append(places)
         self._recent.clear()
 
-    def _stored(self, blocks: Sequence[tuple[int, int]]) -> Iterator[Row]:
+    def _stored(self, places: array[int]) -> Iterator[Row]:
         assert self._file is not None, "there are runs, so there is a file"
-        for start, size in blocks:
-            yield from loaded(self._file.read(start, size))
+        for start, end in pairwise(places):
+            yield from loaded(self._file.read(start, end - start))
 
 
 class DiskRanks:

@@ -1,4 +1,4 @@
-"""The greedy responses of one task as columns: 36 bytes each, where a record without its texts takes a third of a kB.
+"""The greedy responses of one task as columns: 39 bytes each, where a record without its texts takes a third of a kB.
 
 What many responses have in common (language, outcome, verdicts, reasons) is a `Kind`, kept once and told by a number;
 scores and lengths are columns of numbers; a source question is its rank among all; an answer is a hash, since answers
@@ -147,9 +147,9 @@ class GreedyColumns:
             codes[order],
             _column(self._scores, np.float64)[order],
             _column(self._tokens, np.int32)[order],
-            _column(self._answers, np.int64)[order],
+            _column(self._answers, np.int64)[order] if len(languages) > 1 else None,
             tuple(self._ranking_codes),
-            _column(self._rankings, np.int32)[order],
+            _column(self._rankings, np.int32)[order] if len(languages) > 1 else None,
         )
 
 
@@ -169,11 +169,11 @@ class Greedy:
     """In [0, 1], NaN where unscored."""
     tokens: NDArray[np.int32]
     """Completion tokens, -1 where unknown."""
-    answers: NDArray[np.int64]
-    """Hash of the answer."""
+    answers: NDArray[np.int64] | None
+    """Hash of the answer; None where all are in one language, and no two can be compared."""
     rankings: tuple[tuple[int, ...], ...]
-    ranking_codes: NDArray[np.int32]
-    """Place in `rankings`."""
+    ranking_codes: NDArray[np.int32] | None
+    """Place in `rankings`; None as for answers."""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -207,6 +207,7 @@ class Greedy:
         return bool((same & (langs[order][1:] != langs[order][:-1])).any())
 
     def _answer(self, i: int) -> Answer:
+        assert self.answers is not None and self.ranking_codes is not None, "there are two languages"
         kind, score = self.kinds[self.codes[i]], float(self.scores[i])
         return Answer(
             kind.rollout_lang,

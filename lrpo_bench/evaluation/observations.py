@@ -130,6 +130,7 @@ def iter_observations(records: Iterable[ResponseRecord], *, names: bool) -> Iter
             group = list(same)
             asked_elsewhere |= _add(group, columns, draws)
         greedy = columns.finished()
+        del columns
         yield from _greedy(task, greedy)
         yield from _fidelity(task, greedy)
         yield from _across_languages(task, greedy, records if asked_elsewhere else ())
