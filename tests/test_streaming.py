@@ -22,6 +22,7 @@ from lrpo_bench.evaluation.evaluator import EvaluationSettings, plan_chunks
 from lrpo_bench.evaluation.metrics import metrics_of
 from lrpo_bench.evaluation.records import CHOICE_REASON
 from lrpo_bench.evaluation.statistics import clustered_mean
+from lrpo_bench.models import fake
 from lrpo_bench.pipeline import execute
 from lrpo_bench.plan import make_plan
 from lrpo_bench.results import evaluations, responses
@@ -265,21 +266,55 @@ def test_clusters_may_be_numbers(rows):
 # --- all of it
 
 
+def config_of(folder, tasks, **section):
+    return parse_config(
+        {
+            "model": {"name": "mock"}, "tasks": ["letters"], "tasks_dirs": [str(tasks)], "instruct": "prompt",
+            "out": str(folder), "eval": {"detector": "profiles", **section},
+        }
+    )  # fmt: skip
+
+
+def evaluated(config):
+    execute(make_plan(config, train=False), "eval", ["test"], ConsoleReporter(), overwrite=False)
+    return [(config.out / "before" / name).read_bytes() for name in ("responses.parquet", "metrics.json")]
+
+
+def test_an_interrupted_evaluation_goes_on_with_samples_on_disk(tmp_path, monkeypatch):
+    tasks = write_task(tmp_path / "tasks")
+    small = {"chunk_size": 4, "cache": str(tmp_path / "cache")}
+    whole = evaluated(config_of(tmp_path / "held", tasks, chunk_size=4))
+    monkeypatch.setattr(spool, "HELD", 5)
+    assert evaluated(config_of(tmp_path / "spooled", tasks, chunk_size=4)) == whole
+    generate, calls = fake.MockModel.generate, []
+
+    def interrupted(self, prompts, sampling):
+        calls.append(len(prompts))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return generate(self, prompts, sampling)
+
+    monkeypatch.setattr(fake.MockModel, "generate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(config_of(tmp_path / "broken", tasks, **small))
+    stored = (tmp_path / "broken/before/responses.jsonl").read_text().count("\n")
+    assert stored == sum(calls[:2])
+    assert evaluated(config_of(tmp_path / "broken", tasks, **small)) == whole
+    asked = len(calls)
+    assert evaluated(config_of(tmp_path / "cached", tasks, **small)) == whole
+    assert len(calls) == asked  # every call was in the cache, those before the interruption too
+
+
 def peak_bytes(folder, n):
     """Most that Python and numpy held while `n` questions in each of three languages were evaluated."""
     write_task(folder / "tasks")
     task = folder / "tasks" / "letters" / "task.py"
     code = task.read_text().replace('"test": 6', f'"test": {n}')
     task.write_text(code.replace('question=f"{lang} {n}?"', 'question=f"{lang} {n}?" + "Question " * 30'))
-    config = parse_config(
-        {
-            "model": {"name": "mock"}, "tasks": ["letters"], "tasks_dirs": [str(folder / "tasks")],
-            "instruct": "prompt", "out": str(folder / "run"), "eval": {"detector": "profiles", "draw_limit": 2},
-        }
-    )  # fmt: skip
+    config = config_of(folder / "run", folder / "tasks", draw_limit=2)
     tracemalloc.start()
     try:
-        execute(make_plan(config, train=False), "eval", ["test"], ConsoleReporter(), overwrite=False)
+        evaluated(config)
         return tracemalloc.get_traced_memory()[1], metrics_of(StoredResponses(folder / "run/before/responses.parquet"))
     finally:
         tracemalloc.stop()
