@@ -20,8 +20,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
 import lrpo_bench
 from lrpo_bench.errors import ConfigError, DataError, UnknownNameError
 from lrpo_bench.tasks.base import Row, Sample, Task, TaskInfo
@@ -123,6 +121,8 @@ def _rows(task: Task, lang: str, split: str, path: Path | None) -> Iterator[Row]
 
 def _repeated(hashes: array[int]) -> frozenset[int]:
     """Positions of the numbers that occur more than once."""
+    import numpy as np  # not above: to list tasks takes none of it
+
     ordered = np.sort(np.frombuffer(hashes, dtype=np.int64)) if hashes else np.empty(0, dtype=np.int64)
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     if not repeated.size:
