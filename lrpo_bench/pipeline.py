@@ -249,7 +249,9 @@ def _evaluate(session: Session, name: Literal["before", "after"], model_name: st
             judged = judge_records(records, detector, words)
             writer.append(with_router_choice(judged, router, languages, session.config.train.steps))
     trained = session.plan.trained or None
-    metrics = [*metrics_of(writer.records, trained), *_embedding_metrics(session.config, writer.records, trained)]
+    del chunks  # metrics are the other place where much is held
+    responses = writer.in_key_order()
+    metrics = [*metrics_of(responses, trained), *_embedding_metrics(session.config, responses, trained)]
     writer.finish(metrics, trained)
     session.store.update(extra={f"seconds_{name}": round(time.monotonic() - started, 1)})
     if judge is not None:

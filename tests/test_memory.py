@@ -18,7 +18,8 @@ from lrpo_bench.evaluation.metrics import metrics_of
 from lrpo_bench.evaluation.records import record_to_json, sort_records, without_texts
 from lrpo_bench.results import responses
 from lrpo_bench.results.files import drop_torn_line
-from lrpo_bench.results.responses import LoggedResponses, StoredResponses, key_digest, to_parquet, write_parquet
+from lrpo_bench.results.responses import LoggedResponses, StoredResponses, to_parquet, write_parquet
+from lrpo_bench.results.stored_keys import key_digest
 
 CHILD = """
 import json, resource, sys
@@ -131,7 +132,7 @@ def test_a_torn_line_of_any_length_is_dropped(tmp_path, whole, torn):
 def test_keys_have_different_digests():
     keys = [("t", "a", "b", 1), ("t", "a", "b", 11), ("t", "ab", "", 1), ("ta", "", "b", 1), ("t", "\ud800", "b", 1)]
     assert len({key_digest(key) for key in keys}) == len(keys)
-    assert key_digest(keys[0]) == key_digest(("t", "a", "b", 1)) < 2**96
+    assert key_digest(keys[0]) == key_digest(("t", "a", "b", 1))
 
 
 # --- what metrics keep
@@ -160,14 +161,14 @@ def evaluated(folder: Path, n: int) -> dict[str, int]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_memory_hardly_grows_with_samples(tmp_path):
-    """24,000 more samples, of which each response has 1.3 kB of text and was 11 kB in memory when all were kept.
+    """24,000 more samples with 270 characters of question, each answered in 1.3 kB: neither is held.
 
-    Samples themselves are held (about 1 kB each with 270 characters of question); beside them a response costs less
-    than half a kilobyte: its key, and the values that metrics average.
+    Both sizes are beyond what is held at all (`spool.HELD`). A sample costs some 30 bytes from the start, and at the
+    peak, while metrics are counted, 100; the rest of the bounds is for what the system's allocator does.
     """
     small, large = evaluated(tmp_path / "small", 12_000), evaluated(tmp_path / "large", 36_000)
     held = (large["samples"] - small["samples"]) / 24_000
     grown = (large["evaluated"] - small["evaluated"]) / 24_000
     shown = f"bytes a sample: {held:.0f} held from the start, {grown:.0f} in all, at the peak"
-    assert held < 1500, shown
-    assert grown < held + 700, shown
+    assert held < 200, shown
+    assert grown < 700, shown

@@ -40,6 +40,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from lrpo_bench.evaluation.columns import Answer, Greedy, GreedyColumns
 from lrpo_bench.evaluation.records import CHOICE_REASON, ResponseRecord, known_or_nan
 from lrpo_bench.lrpo.routing import Context
 
@@ -73,7 +74,7 @@ def rank_consistency(a: Sequence[Hashable], b: Sequence[Hashable]) -> float:
     return math.fsum(w * overlap for w, overlap in zip(weights, overlaps, strict=True)) / math.fsum(weights)
 
 
-def answered_alike(a: ResponseRecord, b: ResponseRecord) -> float:
+def answered_alike(a: ResponseRecord | Answer, b: ResponseRecord | Answer) -> float:
     """How far two responses to translations of one question agree; NaN where that can not be known.
 
     Two right answers agree however they are spelt. A response without an answer, or cut, agrees with none: to leave it
@@ -95,21 +96,30 @@ def consistency_values(records: Sequence[ResponseRecord]) -> MetricValues:
 
     Its mean over languages is the mean over ordered pairs of languages.
     """
-    parallel: dict[str, list[ResponseRecord]] = defaultdict(list)
+    columns = GreedyColumns(names=False)
     for record in records:
-        parallel[record.source_id].append(record)
-    if all(len({r.rollout_lang for r in group}) < 2 for group in parallel.values()):
+        columns.add(record, is_cut=False)
+    places = np.argsort([record.rollout_lang for record in records], kind="stable")
+    values = np.empty(len(records))
+    found = consistency(columns.finished()) if records else None
+    if found is None:
         return {}
-    values = np.array(
-        [
-            _mean_known(
-                [answered_alike(r, other) for other in parallel[r.source_id] if other.rollout_lang != r.rollout_lang]
-            )
-            for r in records
+    values[places] = found[0]
+    return {"consistency": (values, found[1])}
+
+
+def consistency(greedy: Greedy) -> tuple[NDArray[np.float64], str] | None:
+    """The same from columns, in their order, with its note; None where no question was asked in two languages."""
+    if not greedy.is_parallel:
+        return None
+    values = np.empty(len(greedy))
+    for positions, answers in greedy.by_question():
+        values[positions] = [
+            _mean_known([answered_alike(one, other) for other in answers if other.rollout_lang != one.rollout_lang])
+            for one in answers
         ]
-    )
-    by_rank = any(record.language_reason == CHOICE_REASON for record in records)
-    return {"consistency": (values, "RankC" if by_rank else "share answered alike")}
+    by_rank = any(kind.language_reason == CHOICE_REASON for kind in greedy.kinds)
+    return values, "RankC" if by_rank else "share answered alike"
 
 
 def headroom_values(records: Sequence[ResponseRecord], elsewhere: Sequence[ResponseRecord]) -> MetricValues:

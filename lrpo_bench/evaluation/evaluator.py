@@ -12,6 +12,7 @@ records as an uninterrupted one.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from lrpo_bench.language_id.base import LanguageDetector
 from lrpo_bench.models.base import Completion, Model, Sampling
 from lrpo_bench.models.prompting import Instruct, build_prompt
 from lrpo_bench.tasks.base import Sample, Score, Task
+from lrpo_bench.tasks.spool import first_of_each, in_languages, languages_of, ordered
 
 Progress = Callable[[int], None]
 """Called with the number of responses that were just stored or found already stored."""
@@ -56,10 +58,15 @@ class Chunk:
     """Samples of one task that are asked together: the unit of work, of storage and of seeding."""
 
     task: Task
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
+    """A tuple, or samples that are read from disk at each look."""
     greedy: bool
     lang: str | None = None
     """Language that answers are asked for in; None for each question's own."""
+
+    def read(self) -> Chunk:
+        """The chunk with its samples in memory."""
+        return replace(self, samples=tuple(self.samples))
 
     def asked(self, sample: Sample) -> str:
         """The language that the answer to `sample` is asked for in."""
@@ -86,12 +93,13 @@ def plan_chunks(tasks: Sequence[tuple[Task, Sequence[Sample]]], settings: Evalua
         chunks += _cut(task, samples, settings.chunk_size, greedy=True)
     for task, samples in tasks:
         if settings.draws and task.kind == "generate":
-            kept = _first_per_language(samples, settings.draw_limit)
+            kept = first_of_each(samples, settings.draw_limit)
             chunks += _cut(task, kept, max(1, settings.chunk_size // settings.draws), greedy=False)
     for task, samples in tasks:
         if settings.headroom and task.kind == "generate" and not task.verbatim:
-            for lang in sorted({sample.lang for sample in samples}):
-                others = [sample for sample in samples if sample.lang != lang]
+            present = languages_of(samples)
+            for lang in sorted(present):
+                others = in_languages(samples, present - {lang})
                 chunks += _cut(task, others, settings.chunk_size, greedy=True, lang=lang)
     return chunks
 
@@ -111,7 +119,7 @@ def evaluate(
     progress: Progress = lambda count: None,
 ) -> Iterator[list[ResponseRecord]]:
     """Yields the records of one chunk after another, leaving out those that are `done`."""
-    for chunk in chunks:
+    for chunk in (chunk.read() for chunk in chunks):
         keys = chunk.keys(settings.draws)
         missing = {key for key in keys if key not in done}
         if missing:
@@ -121,31 +129,15 @@ def evaluate(
 
 
 def _cut(task: Task, samples: Sequence[Sample], size: int, *, greedy: bool, lang: str | None = None) -> list[Chunk]:
+    by_stop: dict[tuple[str, ...], set[str]] = defaultdict(set)  # one call of a model has one set of them
+    for name in languages_of(samples):
+        by_stop[task.stop(name)].add(name)
     chunks = []
-    for stop in sorted({task.stop(sample.lang) for sample in samples}):  # one call of a model has one set of them
-        alike = [sample for sample in samples if task.stop(sample.lang) == stop]
-        ordered = sorted(alike, key=_by_text if task.kind == "choice" else _by_length)
-        chunks += [Chunk(task, tuple(ordered[i : i + size]), greedy, lang) for i in range(0, len(ordered), size)]
+    for stop in sorted(by_stop):
+        # By text, questions that begin alike stand together: a model computes their common beginning once.
+        alike = ordered(in_languages(samples, by_stop[stop]), by_text=task.kind == "choice")
+        chunks += [Chunk(task, alike[i : i + size], greedy, lang) for i in range(0, len(alike), size)]
     return chunks
-
-
-def _by_length(sample: Sample) -> tuple[int, str]:
-    return len(sample.question.encode("utf-8", "replace")), sample.id
-
-
-def _by_text(sample: Sample) -> tuple[str, str]:
-    """Questions that begin alike together: a model computes their common beginning once."""
-    return sample.question, sample.id
-
-
-def _first_per_language(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
-    seen: dict[str, int] = {}
-    kept = []
-    for sample in samples:
-        seen[sample.lang] = seen.get(sample.lang, 0) + 1
-        if limit is None or seen[sample.lang] <= limit:
-            kept.append(sample)
-    return kept
 
 
 def _generate(

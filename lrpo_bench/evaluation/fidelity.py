@@ -23,12 +23,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lrpo_bench.evaluation.columns import Greedy
 from lrpo_bench.evaluation.fidelity_rules import CORRECTED, MIN_WORDS, FidelityRules, WordList
 from lrpo_bench.evaluation.records import CHOICE_REASON, ResponseRecord, known_or_nan
 from lrpo_bench.language_id.base import Detection, LanguageDetector, language_verdict
@@ -152,29 +153,37 @@ def judge_records(
     return [_with_verdicts(record, found.get(i)) for i, record in enumerate(records)]
 
 
-FidelityValues = dict[str, tuple[NDArray[np.float64], NDArray[np.object_]]]
-"""By metric: a value a record, NaN where unknown, and why it is."""
+FidelityValues = Iterator[tuple[str, NDArray[np.float64], NDArray[np.object_]]]
+"""Metrics: a value a response, NaN where unknown, and why it is."""
 
 
-def fidelity_values(records: Sequence[ResponseRecord]) -> FidelityValues:
-    """`lpr`, `wpr` and `lcpr` of each record of one task, from the verdicts stored with it.
+def fidelity_values(greedy: Greedy) -> FidelityValues:
+    """`lpr`, `wpr` and `lcpr` of each greedy response of one task, from the verdicts stored with it.
 
     LCPR is no mean of per-response values, so its values are LCPR plus the response's linearised influence (the delta
     method): their mean over a language is its LCPR, and their spread gives its standard error. They are no scores, can
     lie outside [0, 1], and mean nothing one by one or over part of a language.
     """
-    lines = np.array([known_or_nan(record.lines_ok) for record in records])
-    words = np.array([known_or_nan(record.words_ok) for record in records])
-    # As objects: a handful of reasons recur, and fixed-width text would take as much for each as for the longest.
-    line_reasons = np.array([record.lines_reason for record in records], dtype=object)
-    word_reasons = np.array([record.words_reason for record in records], dtype=object)
-    langs = np.array([record.rollout_lang for record in records])
-    both = np.full(len(records), math.nan)
-    for lang in set(langs.tolist()):
-        mine = langs == lang
-        both[mine] = _lcpr_values(lines[mine], words[mine], bool((word_reasons[mine] == LINE_FAILED).any()))
-    both_reasons = np.where(line_reasons != "", line_reasons, word_reasons)
-    return {"lpr": (lines, line_reasons), "wpr": (words, word_reasons), "lcpr": (both, both_reasons)}
+    yield "lpr", _lines(greedy), greedy.texts(lambda kind: kind.lines_reason)
+    yield "wpr", _words(greedy), greedy.texts(lambda kind: kind.words_reason)
+    yield "lcpr", _lcpr(greedy), greedy.texts(lambda kind: kind.lines_reason or kind.words_reason)
+
+
+def _lines(greedy: Greedy) -> NDArray[np.float64]:
+    return greedy.numbers(lambda kind: known_or_nan(kind.lines_ok))
+
+
+def _words(greedy: Greedy) -> NDArray[np.float64]:
+    return greedy.numbers(lambda kind: known_or_nan(kind.words_ok))
+
+
+def _lcpr(greedy: Greedy) -> NDArray[np.float64]:
+    values, words = _lines(greedy), _words(greedy)
+    measurable = {kind.rollout_lang for kind in greedy.kinds if kind.words_reason == LINE_FAILED}
+    for code, lang in enumerate(greedy.responses.languages):
+        mine = greedy.responses.langs == code
+        values[mine] = _lcpr_values(values[mine], words[mine], lang in measurable)
+    return values
 
 
 def _with_verdicts(record: ResponseRecord, judged: ResponseFidelity | None) -> ResponseRecord:

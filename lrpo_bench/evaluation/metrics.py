@@ -28,14 +28,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lrpo_bench.evaluation.observations import Observations, observe
-from lrpo_bench.evaluation.records import ResponseRecord, without_texts
+from lrpo_bench.evaluation.columns import Responses
+from lrpo_bench.evaluation.observations import Observations, iter_observations
+from lrpo_bench.evaluation.records import ResponseRecord
 from lrpo_bench.evaluation.statistics import Interval, clustered_mean
+
+_Kept = slice | NDArray[np.bool_]
+_EVERYTHING = slice(None)  # a view, where a mask would copy
 
 ALL, TRAINED, HELD_OUT = "avg:all", "avg:trained", "avg:heldout"
 
@@ -77,9 +82,7 @@ def metrics_of(
         trained_languages: what `avg:trained` averages over, and `avg:heldout` does not; None for neither.
         interval: of metrics that have bounds; `t` gives what runs from before there was a choice hold.
     """
-    light = list(without_texts(records))  # read once: they may come from a file that does not fit in memory
-    cut = {(r.task, r.rollout_lang, r.sample_id) for r in light if r.prompt_truncated}
-    return metrics_of_observations(observe(light), cut, trained_languages, interval)
+    return metrics_of_observations(iter_observations(records, names=False), (), trained_languages, interval)
 
 
 def metrics_of_observations(
@@ -98,34 +101,26 @@ def metrics_of_observations(
     """
     trained = None if trained_languages is None else frozenset(trained_languages)
     found = []
-    last: _Responses | None = None
     for seen in observations:
-        # Metrics of the same responses follow one another, and share what tells the responses apart.
-        if last is None or last.keys is not seen.keys or last.clusters is not seen.clusters or last.task != seen.task:
-            last = _Responses.of(seen, cut)
-        for name, chosen in language_sets(last.langs.tolist(), trained).items():
-            found.append(_metric(seen, last, name, np.isin(last.langs, chosen), interval))
+        responses = seen.responses or _responses_of(seen, cut)
+        for name, chosen in language_sets(responses.languages, trained).items():
+            codes = [responses.languages.index(lang) for lang in chosen]
+            kept = np.isin(responses.langs, codes) if len(chosen) < len(responses.languages) else _EVERYTHING
+            found.append(_metric(seen, responses, name, kept, interval))
+        del seen, responses  # before the next ones are made
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Responses:
-    """The responses of an observation as arrays: text becomes numbers once, not once a metric and language."""
-
-    task: str
-    keys: tuple[tuple[str, str], ...]
-    clusters: tuple[str, ...]
-    langs: np.ndarray
-    cluster_codes: np.ndarray
-    is_cut: np.ndarray
-
-    @classmethod
-    def of(cls, seen: Observations, cut: Collection[tuple[str, str, str]]) -> _Responses:
-        # By a dictionary, since an array of text takes as much for each as for the longest, four bytes a character.
-        place = {name: code for code, name in enumerate(sorted(set(seen.clusters)))}
-        codes = np.fromiter((place[name] for name in seen.clusters), dtype=np.int64, count=len(seen.clusters))
-        is_cut = np.array([bool(cut) and (seen.task, *key) in cut for key in seen.keys])
-        return cls(seen.task, seen.keys, seen.clusters, np.array(seen.languages), codes, is_cut)
+def _responses_of(seen: Observations, cut: Collection[tuple[str, str, str]]) -> Responses:
+    """Text becomes numbers, by dictionaries: an array of text takes as much for each as for the longest."""
+    languages, sources = sorted(set(seen.languages)), sorted(set(seen.clusters))
+    langs, clusters = ({name: i for i, name in enumerate(names)} for names in (languages, sources))
+    return Responses(
+        tuple(languages),
+        np.array([langs[lang] for lang in seen.languages], dtype=np.int16),
+        np.array([clusters[name] for name in seen.clusters], dtype=np.intp),
+        np.array([(seen.task, *key) in cut for key in seen.keys], dtype=bool),
+    )
 
 
 def language_sets(languages: Iterable[str], trained_languages: Iterable[str] | None) -> Mapping[str, tuple[str, ...]]:
@@ -150,14 +145,14 @@ def find_metric(metrics: Iterable[Metric], metric: str, language: str = ALL, tas
     return next((m for m in metrics if (m.metric, m.language) == (metric, language) and task in (None, m.task)), None)
 
 
-def _metric(seen: Observations, responses: _Responses, language: str, kept: np.ndarray, interval: Interval) -> Metric:
+def _metric(seen: Observations, responses: Responses, language: str, kept: _Kept, interval: Interval) -> Metric:
     interval = "t" if seen.bounds is None else interval
     values, langs = seen.values[kept], responses.langs[kept]
-    is_average = language not in langs
+    is_average = language not in responses.languages
     groups = langs if is_average else None
-    estimate = clustered_mean(values, responses.cluster_codes[kept], groups, seen.bounds, interval)
+    estimate = clustered_mean(values, responses.clusters[kept], groups, seen.bounds, interval)
     n_outside = int(seen.is_outside[kept].sum())
-    missing = sorted(set(langs.tolist()) - set(langs[~np.isnan(values)].tolist())) if is_average else []
+    missing = _languages_without(values, langs, responses.languages) if is_average else []
     notes = [seen.note, *_reasons(seen, kept), f"without {', '.join(missing)}: nothing known" if missing else ""]
     return Metric(
         task=seen.task,
@@ -175,7 +170,13 @@ def _metric(seen: Observations, responses: _Responses, language: str, kept: np.n
     )
 
 
-def _reasons(seen: Observations, kept: np.ndarray) -> list[str]:
+def _languages_without(values: NDArray[np.float64], langs: NDArray[np.int16], languages: Sequence[str]) -> list[str]:
+    """Languages that have values of which none is known."""
+    there, known = (np.bincount(codes, minlength=len(languages)) > 0 for codes in (langs, langs[~np.isnan(values)]))
+    return [lang for lang, missing in zip(languages, (there & ~known).tolist(), strict=True) if missing]
+
+
+def _reasons(seen: Observations, kept: _Kept) -> list[str]:
     if seen.reasons is None:
         return []
     unknown = Counter(str(reason) for reason in seen.reasons[kept][np.isnan(seen.values[kept])])

@@ -11,21 +11,22 @@ Responses asked for in another language than the question's serve headroom alone
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lrpo_bench.evaluation import diversity
-from lrpo_bench.evaluation.crosslingual import consistency_values, headroom_values
+from lrpo_bench.evaluation.columns import Greedy, GreedyColumns, Kind, Responses
+from lrpo_bench.evaluation.crosslingual import consistency, headroom_values
+from lrpo_bench.evaluation.draws import DrawColumns
 from lrpo_bench.evaluation.fidelity import LINE_FAILED, fidelity_values
 from lrpo_bench.evaluation.fidelity_rules import CORRECTED
-from lrpo_bench.evaluation.records import ResponseRecord, known_or_nan
+from lrpo_bench.evaluation.records import ResponseRecord, known_or_nan, without_texts
 from lrpo_bench.evaluation.statistics import Bounds
-from lrpo_bench.lrpo.advantages import Degeneracy, group_degeneracy
 
 Cell = str
 CELLS: tuple[Cell, ...] = (
@@ -44,8 +45,6 @@ CELLS: tuple[Cell, ...] = (
 HEADLINE = "accuracy_in_language"
 SHARE = "share:"
 """Prefix of the metric that is a cell's share of all responses."""
-GROUP = "group:"
-"""Prefix of the metric that is the share of groups of draws that teach nothing for one reason (or are informative)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,9 @@ class Observations:
     task: str
     metric: str
     keys: tuple[tuple[str, str], ...]
-    """Asked language and sample id."""
+    """Asked language and sample id of each value; none of them where `iter_observations` was asked for no names."""
     values: NDArray[np.float64]
-    """One a key; NaN where the metric is unknown for it."""
+    """NaN where the metric is unknown."""
     clusters: tuple[str, ...]
     """Source question of each key."""
     bounds: Bounds | None
@@ -67,12 +66,14 @@ class Observations:
     """Why each value is unknown, empty where it is not; None where no reasons are kept."""
     outside: str = ""
     """The reason that means: the metric does not ask about this response. Such are left out and not unknown."""
+    responses: Responses | None = None
+    """The same as keys and clusters say, as numbers; None where these are all there is."""
 
     @property
     def is_outside(self) -> NDArray[np.bool_]:
         """Where a response is one that the metric does not ask about."""
         if self.reasons is None or not self.outside:
-            return np.zeros(len(self.keys), dtype=bool)
+            return np.zeros(len(self.values), dtype=bool)
         return np.asarray(self.reasons == self.outside, dtype=bool)
 
     @property
@@ -81,7 +82,18 @@ class Observations:
         return tuple(lang for lang, _ in self.keys)
 
 
-def cell_of(record: ResponseRecord) -> Cell:
+@runtime_checkable
+class SortedOnDisk(Protocol):
+    """Records that are read anew at each look, in the order of their keys."""
+
+    def without_texts(self) -> Iterator[ResponseRecord]:
+        """The records without prompts, questions and gold answers."""
+        ...
+
+    def __iter__(self) -> Iterator[ResponseRecord]: ...
+
+
+def cell_of(record: ResponseRecord | Kind) -> Cell:
     """The cell of `CELLS` a response falls in."""
     if record.outcome not in ("correct", "incorrect"):
         return record.outcome
@@ -89,154 +101,126 @@ def cell_of(record: ResponseRecord) -> Cell:
     return f"{'right' if record.outcome == 'correct' else 'wrong'}_{side}"
 
 
-def observe(records: Iterable[ResponseRecord]) -> list[Observations]:
-    """Observations of every metric that the records allow, tasks in the order of their names."""
-    by_task: dict[str, list[ResponseRecord]] = defaultdict(list)
-    for record in records:
-        by_task[record.task].append(record)
-    found: list[Observations] = []
-    for task in sorted(by_task):
-        ordered = sorted(by_task[task], key=lambda r: (r.rollout_lang, r.sample_id, r.k))
-        greedy = [record for record in ordered if is_counted(record)]
-        names = _Names.of(greedy)
-        found += _greedy(task, greedy, names)
-        found += _fidelity(task, greedy, names)
-        found += _across_languages(task, greedy, [r for r in ordered if r.k == 0 and r.is_cross_lingual], names)
-        found += _sampled(task, [record for record in ordered if record.k > 0 and not record.is_cross_lingual])
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """What tells greedy responses apart: made once, and shared by all of their observations."""
-
-    keys: tuple[tuple[str, str], ...]
-    clusters: tuple[str, ...]
-
-    @classmethod
-    def of(cls, records: Sequence[ResponseRecord]) -> _Names:
-        return cls(tuple((r.rollout_lang, r.sample_id) for r in records), tuple(r.source_id for r in records))
-
-
 def is_counted(record: ResponseRecord) -> bool:
     """Whether it is a greedy response in the question's own language: what accuracy and fidelity are about."""
     return record.k == 0 and not record.is_cross_lingual
 
 
-def _is_cut(record: ResponseRecord) -> bool | None:
-    return None if record.finish_reason == "unknown" else record.finish_reason == "length"
+def observe(records: Iterable[ResponseRecord]) -> list[Observations]:
+    """Observations of every metric that the records allow, tasks in the order of their names."""
+    return list(iter_observations(records, names=True))
 
 
-_GREEDY: Mapping[str, tuple[Callable[[ResponseRecord], float], Bounds | None]] = {
-    HEADLINE: (lambda r: known_or_nan(r.score_in_language), (0.0, 1.0)),
-    "accuracy": (lambda r: known_or_nan(r.score), (0.0, 1.0)),
-    "fidelity": (lambda r: known_or_nan(r.language_ok), (0.0, 1.0)),
-    "truncation_rate": (lambda r: known_or_nan(_is_cut(r)), (0.0, 1.0)),
-    "completion_tokens": (lambda r: known_or_nan(r.n_tokens), None),
+def iter_observations(records: Iterable[ResponseRecord], *, names: bool) -> Iterator[Observations]:
+    """The same one by one, so that those that were looked at can go.
+
+    Args:
+        records: in any order. Those on disk that are in the order of their keys are read one by one; of others, the
+            texts that no metric reads are left out.
+        names: whether to give keys and clusters, and not only the numbers that stand for them.
+    """
+    if isinstance(records, SortedOnDisk):
+        ordered = records.without_texts()
+    else:
+        records = list(without_texts(records))  # read once: they may come from a file that does not fit in memory
+        ordered = iter(sorted(records, key=attrgetter("key")))
+    for task, mine in groupby(ordered, attrgetter("task")):
+        columns, draws, asked_elsewhere = GreedyColumns(names), DrawColumns(names), False
+        for _, same in groupby(mine, attrgetter("sample_id", "rollout_lang")):
+            group = list(same)
+            asked_elsewhere |= _add(group, columns, draws)
+        greedy = columns.finished()
+        del columns
+        yield from _greedy(task, greedy)
+        yield from _fidelity(task, greedy)
+        yield from _across_languages(task, greedy, records if asked_elsewhere else ())
+        yield from _sampled(task, draws)
+
+
+def _add(group: Sequence[ResponseRecord], greedy: GreedyColumns, draws: DrawColumns) -> bool:
+    """Adds all responses to one question asked for in one language; True if that is not the question's."""
+    is_cut = any(record.prompt_truncated for record in group)
+    for record in filter(is_counted, group):
+        greedy.add(record, is_cut)
+    drawn = [record for record in group if record.k > 0 and not record.is_cross_lingual]
+    if drawn:
+        draws.add(drawn, is_cut)
+    return any(record.k == 0 and record.is_cross_lingual for record in group)
+
+
+def _is_cut(kind: Kind) -> bool | None:
+    return None if kind.finish_reason == "unknown" else kind.finish_reason == "length"
+
+
+def _number(of_kind: Callable[[Kind], float | bool | None]) -> Callable[[Greedy], NDArray[np.float64]]:
+    return lambda greedy: greedy.numbers(lambda kind: known_or_nan(of_kind(kind)))
+
+
+_GREEDY: Mapping[str, tuple[Callable[[Greedy], NDArray[np.float64]], Bounds | None]] = {
+    HEADLINE: (lambda g: g.scores * g.numbers(lambda kind: known_or_nan(kind.in_language)), (0.0, 1.0)),
+    "accuracy": (lambda g: g.scores, (0.0, 1.0)),
+    "fidelity": (_number(lambda kind: kind.language_ok), (0.0, 1.0)),
+    "truncation_rate": (_number(_is_cut), (0.0, 1.0)),
+    "completion_tokens": (lambda g: np.where(g.tokens < 0, math.nan, g.tokens), None),
 }
 
 
-def _greedy(task: str, records: Sequence[ResponseRecord], names: _Names) -> list[Observations]:
-    if not records:
-        return []
-    keys, clusters = names.keys, names.clusters
-    why = np.array([r.reason if r.score is None else "" for r in records], dtype=object)
-    found = [
-        Observations(
-            task, name, keys, np.array([value(r) for r in records]), clusters, bounds,
-            reasons=why if name == "accuracy" else None,
-        )
-        for name, (value, bounds) in _GREEDY.items()
-    ]  # fmt: skip
-    cells = np.array([CELLS.index(cell_of(r)) for r in records])
-    for number, cell in enumerate(CELLS):
-        found.append(Observations(task, SHARE + cell, keys, (cells == number) * 1.0, clusters, (0.0, 1.0)))
-    return found
+def _greedy(task: str, greedy: Greedy) -> Iterator[Observations]:
+    if not len(greedy):
+        return
+    for name, (values, bounds) in _GREEDY.items():
+        why = greedy.texts(lambda kind: kind.reason) if name == "accuracy" else None
+        yield _of_greedy(task, name, greedy, values(greedy), bounds, reasons=why)
+    for cell in CELLS:
+        yield _of_greedy(task, SHARE + cell, greedy, _share(greedy, cell))
 
 
-def _fidelity(task: str, records: Sequence[ResponseRecord], names: _Names) -> list[Observations]:
-    if not records:
-        return []
-    keys, clusters = names.keys, names.clusters
+def _share(greedy: Greedy, cell: Cell) -> NDArray[np.float64]:
+    return greedy.numbers(lambda kind: cell_of(kind) == cell)
+
+
+def _fidelity(task: str, greedy: Greedy) -> Iterator[Observations]:
+    if not len(greedy):
+        return
     note = f"{CORRECTED.name} rules"
-    return [
-        Observations(
-            task, name, keys, values, clusters, (0.0, 1.0), note, reasons, LINE_FAILED if name == "wpr" else ""
+    for name, values, reasons in fidelity_values(greedy):
+        outside = LINE_FAILED if name == "wpr" else ""
+        yield _of_greedy(task, name, greedy, values, note=note, reasons=reasons, outside=outside)
+        del values, reasons  # before the next ones are made
+
+
+def _across_languages(task: str, greedy: Greedy, records: Iterable[ResponseRecord]) -> Iterator[Observations]:
+    """Consistency over parallel questions, and headroom where questions were also asked in other languages.
+
+    Headroom reads `records` again, and holds those of the task that it needs.
+    """
+    found = consistency(greedy)
+    if found is not None:
+        yield _of_greedy(task, "consistency", greedy, found[0], note=found[1])
+    kept = list(without_texts(r for r in records if r.task == task and r.k == 0))
+    kept.sort(key=attrgetter("rollout_lang", "sample_id"))
+    home, elsewhere = [r for r in kept if is_counted(r)], [r for r in kept if r.is_cross_lingual]
+    for name, (values, note) in headroom_values(home, elsewhere).items():
+        yield _of_greedy(task, name, greedy, values, note=note)
+
+
+def _of_greedy(
+    task: str,
+    metric: str,
+    greedy: Greedy,
+    values: NDArray[np.float64],
+    bounds: Bounds | None = (0.0, 1.0),
+    **more: Any,
+) -> Observations:
+    return Observations(task, metric, greedy.keys, values, greedy.clusters, bounds, responses=greedy.responses, **more)
+
+
+def _sampled(task: str, draws: DrawColumns) -> Iterator[Observations]:
+    if not len(draws):
+        return
+    responses = draws.responses()
+    keys, clusters = draws.names.ordered(draws.order)
+    for name, values in draws.values().items():
+        yield Observations(
+            task, name, keys, values, clusters, draws.bounds(name), draws.note(name), responses=responses
         )
-        for name, (values, reasons) in fidelity_values(records).items()
-    ]
-
-
-def _across_languages(
-    task: str, records: Sequence[ResponseRecord], elsewhere: Sequence[ResponseRecord], names: _Names
-) -> list[Observations]:
-    """Consistency over parallel questions, and headroom where questions were also asked in other languages."""
-    keys, clusters = names.keys, names.clusters
-    found = consistency_values(records) | headroom_values(records, elsewhere)
-    return [
-        Observations(task, name, keys, values, clusters, (0.0, 1.0), note) for name, (values, note) in found.items()
-    ]
-
-
-def _sampled(task: str, records: Sequence[ResponseRecord]) -> list[Observations]:
-    groups: dict[tuple[str, str], list[ResponseRecord]] = defaultdict(list)
-    for record in records:
-        groups[record.rollout_lang, record.sample_id].append(record)
-    if not groups:
-        return []
-    largest = max(len(group) for group in groups.values())
-    ks = sorted({2**i for i in range(1, largest.bit_length()) if 2**i <= largest} | {largest} - {1})
-    rows = [_of_group(group, ks) for group in groups.values()]
-    keys, clusters = tuple(groups), tuple(group[0].source_id for group in groups.values())
-    tokenizers = {lang: diversity.tokenizer_of(lang) for lang, _ in keys}
-    note = "tokens by " + ", ".join(f"{lang}:{name}" for lang, name in sorted(tokenizers.items()))
-    bounds = {"distinct_answers": (1.0, float(largest)), "answer_entropy": (0.0, math.log(largest))}
-    return [
-        Observations(
-            task,
-            name,
-            keys,
-            np.array([row[name] for row in rows]),
-            clusters,
-            None if name == "distinct_2_ead" else bounds.get(name, (0.0, 1.0)),
-            note if name in ("distinct_2", "distinct_2_ead", "self_bleu") else "",
-        )
-        for name in rows[0]
-    ]
-
-
-def _of_group(group: Sequence[ResponseRecord], ks: Sequence[int]) -> dict[str, float]:
-    lang = group[0].rollout_lang
-    scores = [r.score for r in group if r.score is not None]
-    in_language = [s for r in group if (s := r.score_in_language) is not None]
-    right = sum(r.outcome == "correct" for r in group)
-    answers = [r.answer for r in group if r.answer is not None]
-    texts = [diversity.tokens(r.completion, lang) for r in group]
-    return {
-        "sampled_accuracy": _mean(scores),
-        "sampled_accuracy_in_language": _mean(in_language),
-        **{f"pass@{k}": diversity.pass_at_k(len(scores), right, k) for k in ks},
-        "distinct_answers": float(len(set(answers))) if answers else math.nan,
-        "answer_entropy": diversity.entropy(answers),
-        "distinct_2": diversity.distinct_n(texts, 2),
-        "distinct_2_ead": diversity.expectation_adjusted_distinct(texts, 2),
-        "self_bleu": diversity.self_bleu_of_tokens(texts),
-        **_degeneracy(group),
-    }
-
-
-def _degeneracy(group: Sequence[ResponseRecord]) -> dict[str, float]:
-    """What training would make of the group: one cause, and whether no draw would move the policy."""
-    cause = group_degeneracy(
-        [known_or_nan(r.score_in_language) for r in group],
-        [known_or_nan(r.score) for r in group],
-        [known_or_nan(r.language_ok) for r in group],
-        [r.finish_reason == "length" for r in group],
-    )
-    zero_advantage = math.nan if cause == "unscored" else float(cause != "informative")
-    shares = {GROUP + name.replace(" ", "_"): float(name == cause) for name in get_args(Degeneracy)}
-    return {"zero_advantage": zero_advantage, **shares}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan

@@ -92,7 +92,7 @@ class ResponseRecord:
     def __post_init__(self) -> None:
         if self.score is not None and not 0.0 <= self.score <= 1.0:  # also false for NaN
             raise ValueError(f"score must be in [0, 1] or None, got {self.score!r} for {self.sample_id!r}")
-        if self.outcome not in get_args(Outcome):
+        if self.outcome not in _OUTCOMES:
             raise ValueError(f"outcome must be one of {get_args(Outcome)}, got {self.outcome!r}")
         if self.score is None and self.outcome in ("correct", "incorrect"):
             raise ValueError(f"outcome {self.outcome!r} of {self.sample_id!r} needs a score, got None")
@@ -133,6 +133,9 @@ _ADDED_IN_2 = {
     if field.default is not dataclasses.MISSING
 }
 """With the values that stand for unknown."""
+_EXPECTED = {False: frozenset(FIELDS), True: frozenset(FIELDS) - _ADDED_IN_2.keys()}
+"""Keys of a record, by whether it is of version 1."""
+_OUTCOMES = frozenset(get_args(Outcome))
 
 
 def record_to_json(record: ResponseRecord) -> str:
@@ -171,8 +174,10 @@ def record_from_row(row: Mapping[str, Any], version: object, where: str = "recor
     What a later version added is unknown in the record of an older one.
     """
     added: Mapping[str, Any] = _ADDED_IN_2 if version == 1 else {}
-    expected = set(FIELDS) - added.keys()
-    for problem, names in (("unknown", row.keys() - expected), ("missing", expected - row.keys())):
+    expected = _EXPECTED[bool(added)]
+    for problem, names in (
+        () if row.keys() == expected else (("unknown", row.keys() - expected), ("missing", expected - row.keys()))
+    ):
         if names:
             known = f"it is not a record of version {version}"
             raise StorageError(f"{where}: {problem} keys {', '.join(sorted(names))}; {known}")

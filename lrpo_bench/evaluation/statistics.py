@@ -99,8 +99,7 @@ def clustered_mean(
     scores, known, codes, n_unscored = _known(values, clusters)
     if scores.size == 0:
         return Estimate(math.nan, math.nan, (math.nan, math.nan), 0, 0, n_unscored)
-    mean, contributions = _contributions(scores, None if groups is None else np.asarray(groups)[known])
-    sums = np.bincount(codes, weights=contributions)
+    mean, sums = _cluster_sums(scores, codes, None if groups is None else np.asarray(groups)[known])
     count = sums.size
     stderr = math.sqrt(count / (count - 1) * float(sums @ sums)) if count > 1 else math.nan
     if stderr < _TIE:
@@ -285,26 +284,46 @@ def _known(values: ArrayLike, clusters: Sequence[Any] | NDArray[Any]) -> tuple[F
     if names.shape[0] != scores.size:
         raise ValueError(f"as many clusters as values are needed, got {names.shape[0]} and {scores.size}")
     known = ~np.isnan(scores)
-    _, codes = np.unique(names[known], return_inverse=True)
-    return scores[known], known, codes, int((~known).sum())
+    n_unscored = scores.size - int(np.count_nonzero(known))
+    codes, _ = _codes(names[known] if n_unscored else names)
+    return scores[known] if n_unscored else scores, known, codes, n_unscored
+
+
+def _codes(names: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The rank of each name among the distinct ones, and how often each of these occurs."""
+    if np.issubdtype(names.dtype, np.integer) and names.size and names.min() >= 0 and names.max() <= 4 * names.size:
+        counts = np.bincount(names)  # the same without sorting, and without four more arrays
+        present = counts > 0
+        return (names, counts) if present.all() else ((np.cumsum(present) - 1)[names], counts[present])
+    _, codes, counts = np.unique(names, return_inverse=True, return_counts=True)
+    return codes, counts
 
 
 def _weights(size: int, groups: NDArray[Any] | None) -> Floats:
     if groups is None:
         return np.full(size, 1.0 / size)
-    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    codes, sizes = _codes(groups)
     return 1.0 / (sizes.size * sizes[codes])
+
+
+def _cluster_sums(scores: Floats, codes: NDArray[Any], groups: NDArray[Any] | None) -> tuple[float, NDArray[Any]]:
+    """The (macro) mean, and the sum of each cluster's contributions."""
+    mean, contributions = _contributions(scores, groups)
+    return mean, np.bincount(codes, weights=contributions)
 
 
 def _contributions(scores: Floats, groups: NDArray[Any] | None) -> tuple[float, Floats]:
     """The (macro) mean, and each value's weighted distance from the mean of its group."""
-    weights = _weights(scores.size, groups)
     if groups is None:
         mean = float(scores.mean())
-        return mean, weights * (scores - mean)
-    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        contributions = scores - mean
+        contributions *= 1.0 / scores.size
+        return mean, contributions
+    codes, sizes = _codes(groups)
     means = np.bincount(codes, weights=scores) / sizes
-    return float(means.mean()), weights * (scores - means[codes])
+    contributions = scores - means[codes]
+    contributions *= _weights(scores.size, groups)
+    return float(means.mean()), contributions
 
 
 def _interval(mean: float, stderr: float, freedom: float, count: int, bounds: Bounds | None) -> tuple[float, float]:

@@ -7,7 +7,7 @@ While it is being made it is `signature.json` and `responses.jsonl`. Finishing w
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,11 @@ from lrpo_bench.results.responses import (
     BATCH,
     LoggedResponses,
     StoredResponses,
-    key_digest,
     to_parquet,
     write_parquet,
 )
 from lrpo_bench.results.schema import Evaluation, Signature
+from lrpo_bench.results.stored_keys import StoredKeys
 
 SIGNATURE, METRICS, JSONL, PARQUET = "signature.json", "metrics.json", "responses.jsonl", "responses.parquet"
 
@@ -58,7 +58,8 @@ class EvaluationWriter:
         else:
             self.records = self._finished.records
             remove([folder / JSONL])
-        self._digests = {key_digest(record.key) for record in self.records}
+        self._keys = StoredKeys(self.records)
+        self._sorted: StoredResponses | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -66,25 +67,33 @@ class EvaluationWriter:
         return self._finished is not None
 
     @property
-    def done(self) -> frozenset[RecordKey]:
-        """Keys of the stored records: what a second attempt need not generate again."""
-        return frozenset(record.key for record in self.records)
+    def done(self) -> Set[RecordKey]:
+        """Keys of the records stored by now: what a second attempt need not generate again."""
+        return self._keys.frozen()
 
     def append(self, records: Iterable[ResponseRecord]) -> None:
         """Stores records; they survive a crash once this returns. A key that is already there is a bug and raises."""
         records = list(records)
-        digests = {key_digest(record.key) for record in records}
-        if self.is_complete or len(digests) < len(records) or self._digests & digests:
+        if self.is_complete or not self._keys.add([record.key for record in records]):
             raise ValueError(f"{self.folder}: finished, or a record twice: skip the keys in `done`")
         append_lines(self.folder / JSONL, [record_to_json(record) for record in records])
         self._log.n_stored += len(records)
-        self._digests |= digests
+        self._sorted = None
+
+    def in_key_order(self) -> Sequence[ResponseRecord]:
+        """The stored records in the order of their keys: the file that `finish` leaves, without its metrics."""
+        if self._finished is not None:
+            return self._finished.records
+        if self._sorted is None:
+            write_parquet(self.folder / PARQUET, self.records)
+            self._sorted = StoredResponses(self.folder / PARQUET)
+        return self._sorted
 
     def finish(self, metrics: Sequence[Metric], trained_languages: Iterable[str] | None = None) -> Evaluation:
         """Closes the evaluation and returns it; finishing twice returns the first one."""
         if self._finished is None:
             trained = None if trained_languages is None else sorted(trained_languages)
-            write_parquet(self.folder / PARQUET, self.records)
+            self.in_key_order()
             rows = [dataclasses.asdict(metric) for metric in metrics]
             write_json(self.folder / METRICS, {"trained_languages": trained, "metrics": rows})
             remove([self.folder / JSONL])

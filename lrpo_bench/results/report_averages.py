@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from lrpo_bench.evaluation.observations import GROUP
+from lrpo_bench.evaluation.draws import GROUP
 from lrpo_bench.results.compare import Comparison, Difference
 from lrpo_bench.results.html import Cell, paragraph, table, tag
 from lrpo_bench.results.report_sections import tone, verdict

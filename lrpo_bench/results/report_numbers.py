@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from lrpo_bench.evaluation.metrics import Metric
-from lrpo_bench.evaluation.observations import GROUP, HEADLINE
+from lrpo_bench.evaluation.draws import GROUP
+from lrpo_bench.evaluation.observations import HEADLINE
 from lrpo_bench.languages import LANGUAGES
 from lrpo_bench.results.report_blocks import Block, Rows, Section, Text
 from lrpo_bench.results.schema import Evaluation, Run

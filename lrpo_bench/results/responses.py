@@ -4,18 +4,16 @@
 Both can be iterated any number of times, and read the file each time. `write_parquet` sorts a log into a Parquet file
 by runs on disk that are then merged, the way databases sort what does not fit.
 
-What an evaluation keeps in memory for each response is 12 bytes of its key here, and in `metrics` the response without
-its texts.
+What an evaluation keeps in memory for each response is 12 bytes of its key (`stored_keys`), and while metrics are
+counted the numbers that they average (`evaluation.columns`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import io
 import itertools
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import IO, Any, overload
 
@@ -23,7 +21,6 @@ from lrpo_bench.errors import StorageError
 from lrpo_bench.evaluation.records import (
     FIELDS,
     RECORD_VERSION,
-    RecordKey,
     ResponseRecord,
     record_from_json,
     record_from_row,
@@ -32,10 +29,14 @@ from lrpo_bench.evaluation.records import (
     sort_records,
 )
 from lrpo_bench.results.files import remove, replacing, storage_errors
+from lrpo_bench.scratch import DiskSorter
 
 BATCH = 5_000
 """Responses that are sorted, converted or read at once; files of as many or fewer are read whole."""
 _SORT_PREFIX = ".sort."
+_TEXTS = ("prompt", "question", "gold")
+_FIELDS = attrgetter(*FIELDS)
+_KEY = itemgetter(*map(FIELDS.index, ("task", "sample_id", "rollout_lang", "k")))  # as `ResponseRecord.key`
 
 
 class _Responses(Sequence[ResponseRecord]):
@@ -97,18 +98,21 @@ class StoredResponses(_Responses):
         return self._count
 
     def __iter__(self) -> Iterator[ResponseRecord]:
-        number = 0
+        return self._read(())
+
+    def without_texts(self) -> Iterator[ResponseRecord]:
+        """The records with empty prompts, questions and gold answers, which are not even read."""
+        return self._read(_TEXTS)
+
+    def _read(self, left_out: Collection[str]) -> Iterator[ResponseRecord]:
+        number, empty = 0, dict.fromkeys(left_out, "")
         with _opened(self.path) as file:
-            for batch in _checked(file.iter_batches(BATCH), self.path):
-                for row in batch.to_pylist():
-                    yield record_from_row(row, self._version, f"{self.path} row {number}")
+            names = [name for name in file.schema_arrow.names if name not in left_out]
+            for batch in _checked(file.iter_batches(BATCH, columns=names), self.path):
+                for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    values = dict(zip(names, row, strict=True)) | empty
+                    yield record_from_row(values, self._version, f"{self.path} row {number}")
                     number += 1
-
-
-def key_digest(key: RecordKey) -> int:
-    """96 bits that stand for a key: a million of them take 80 MB, as many keys several times that."""
-    text = "\0".join(map(str, key)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=12).digest())
 
 
 def write_parquet(path: Path, records: Iterable[ResponseRecord]) -> None:
@@ -117,11 +121,11 @@ def write_parquet(path: Path, records: Iterable[ResponseRecord]) -> None:
     Text that UTF-8 can not hold (lone surrogates) is replaced by U+FFFD here; the JSONL kept it.
     """
     drop_unfinished_sorting(path.parent)
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=_SORT_PREFIX, suffix=".tmp")
-    with folder, replacing(path) as file:
-        _write_sorted(file, _sorted(records, Path(folder.name)))
+    drop_unfinished_sorting(path.parent)
+    with replacing(path) as file:
+        sorter = DiskSorter(_KEY, path.parent, BATCH)
+        sorter.add_all(map(_FIELDS, records))
+        _write_sorted(file, itertools.starmap(ResponseRecord, sorter))
 
 
 def to_parquet(records: Iterable[ResponseRecord]) -> bytes:
@@ -131,38 +135,32 @@ def to_parquet(records: Iterable[ResponseRecord]) -> bytes:
     return buffer.getvalue()
 
 
-def _write_sorted(file: IO[bytes], records: Iterator[ResponseRecord]) -> None:
-    import pyarrow as pa
+def _write_sorted(file: IO[bytes], records: Iterable[ResponseRecord]) -> None:
     import pyarrow.parquet as pq
 
     schema = _schema()
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        batches = _batches(records)
+        batches = _batches(iter(records))
         for batch in itertools.chain([next(batches, [])], batches):  # a file without records has one empty table
-            rows = [{name: _clean(getattr(record, name)) for name in FIELDS} for record in batch]
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+            writer.write_table(_table(batch, schema))
+
+
+def _table(records: Sequence[ResponseRecord], schema: Any) -> Any:
+    import pyarrow as pa
+
+    columns = []
+    for field in schema:
+        values = [getattr(record, field.name) for record in records]
+        try:
+            columns.append(pa.array(values, field.type))
+        except UnicodeEncodeError:
+            columns.append(pa.array([_clean(value) for value in values], field.type))
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def drop_unfinished_sorting(folder: Path) -> None:
-    """Deletes what a process left that died while it sorted."""
+    """Deletes what a process of an older version left that died while it sorted."""
     remove(folder.glob(f"{_SORT_PREFIX}*.tmp"))
-
-
-def _sorted(records: Iterable[ResponseRecord], folder: Path) -> Iterator[ResponseRecord]:
-    runs: list[Path] = []
-    for batch in _batches(iter(records)):
-        ordered = sort_records(batch)
-        if len(batch) < BATCH and not runs:
-            return iter(ordered)
-        runs.append(folder / f"{len(runs)}.tmp")
-        with storage_errors(runs[-1]):
-            lines = (record_to_json(record) + "\n" for record in ordered)
-            runs[-1].write_bytes("".join(lines).encode("utf-8", "backslashreplace"))
-    return heapq.merge(*(_of_run(run) for run in runs), key=lambda record: record.key)
-
-
-def _of_run(path: Path) -> Iterator[ResponseRecord]:
-    return (record_from_json(line, str(path)) for line in _lines(path))
 
 
 def _batches(records: Iterator[ResponseRecord]) -> Iterator[list[ResponseRecord]]:

@@ -6,7 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from lrpo_bench.evaluation.observations import GROUP, is_counted
+from lrpo_bench.evaluation.draws import GROUP
+from lrpo_bench.evaluation.observations import is_counted
 from lrpo_bench.evaluation.records import without_texts
 from lrpo_bench.evaluation.statistics import Estimate
 from lrpo_bench.results.compare import HEADLINE, Comparison, Difference

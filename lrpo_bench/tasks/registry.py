@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from itertools import islice
 from pathlib import Path
@@ -76,7 +77,14 @@ def load_task(name: str, variant: str | None = None, extra_dirs: Sequence[Path] 
 
 
 def load_samples(task: Task, lang: str, split: str, path: Path | None = None, limit: int | None = None) -> list[Sample]:
-    """The samples of one language and split, in the data's order.
+    """The samples of one language and split, in the data's order; arguments and errors are those of `iter_samples`."""
+    return list(iter_samples(task, lang, split, path, limit))
+
+
+def iter_samples(
+    task: Task, lang: str, split: str, path: Path | None = None, limit: int | None = None
+) -> Iterator[Sample]:
+    """The samples of one language and split, in the data's order, each made when it is asked for.
 
     Args:
         task: a loaded task.
@@ -87,25 +95,48 @@ def load_samples(task: Task, lang: str, split: str, path: Path | None = None, li
 
     Raises:
         UnknownNameError: for a language that the task does not have.
-        DataError: for rows that can not be used, and for sample ids that occur twice.
+        DataError: for rows that can not be used, and, after the last one, for sample ids that occur twice.
     """
     if lang not in task.info.languages:
         raise UnknownNameError(f"language of task {task.info.name!r}", lang, task.info.languages)
     if limit is not None and limit < 1:
         raise ConfigError(f"limit must be >= 1, got {limit}")
+    hashes = array("q")  # eight bytes a sample, where a set of ids takes a hundred and more
+    for index, row in enumerate(islice(_rows(task, lang, split, path), limit)):
+        sample = task.sample(row, lang, index)
+        hashes.append(hash(sample.id))
+        yield sample
+    suspects = _repeated(hashes)
+    if suspects:
+        rows = enumerate(islice(_rows(task, lang, split, path), limit))
+        _refuse_repeated_ids(task, lang, ((i, task.sample(row, lang, i).id) for i, row in rows if i in suspects))
+
+
+def _rows(task: Task, lang: str, split: str, path: Path | None) -> Iterator[Row]:
     if path is not None and isinstance(task, ReadsLocalData):
-        rows: Iterator[Row] | None = task.local_rows(lang, split, path)
-    else:
-        rows = task.rows(lang, split) if path is None else None
-    if rows is None:
-        rows = read_rows(DataSpec.of(task.info), lang, split, path)
-    samples = [task.sample(row, lang, index) for index, row in enumerate(islice(rows, limit))]
+        return task.local_rows(lang, split, path)
+    rows = task.rows(lang, split) if path is None else None
+    return read_rows(DataSpec.of(task.info), lang, split, path) if rows is None else rows
+
+
+def _repeated(hashes: array[int]) -> frozenset[int]:
+    """Positions of the numbers that occur more than once."""
+    import numpy as np  # not above: to list tasks takes none of it
+
+    ordered = np.sort(np.frombuffer(hashes, dtype=np.int64)) if hashes else np.empty(0, dtype=np.int64)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not repeated.size:
+        return frozenset()
+    return frozenset(np.flatnonzero(np.isin(np.frombuffer(hashes, dtype=np.int64), repeated)).tolist())
+
+
+def _refuse_repeated_ids(task: Task, lang: str, suspects: Iterable[tuple[int, str]]) -> None:
+    """Raises a `DataError` for the first id that occurred before; different ids may have one hash."""
     seen: set[str] = set()
-    for index, sample in enumerate(samples):
-        if sample.id in seen:
-            raise DataError(f"task {task.info.name!r}, {lang} row {index}: sample id {sample.id!r} occurs twice")
-        seen.add(sample.id)
-    return samples
+    for index, sample_id in suspects:
+        if sample_id in seen:
+            raise DataError(f"task {task.info.name!r}, {lang} row {index}: sample id {sample_id!r} occurs twice")
+        seen.add(sample_id)
 
 
 def fixture_rows(task: Task) -> list[Row]:

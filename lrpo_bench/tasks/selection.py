@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lrpo_bench.config import RunConfig, TaskConfig
 from lrpo_bench.errors import ConfigError, DataError, UnknownNameError
 from lrpo_bench.tasks.base import Sample, Task
-from lrpo_bench.tasks.registry import load_samples, load_task
+from lrpo_bench.tasks.registry import iter_samples, load_samples, load_task
+from lrpo_bench.tasks.spool import collected, hash_samples, languages_of
 
 TRAIN_SPLIT = "train"
 _COMPARED = 20  # first rows by which two splits are told apart
@@ -26,7 +27,8 @@ class Selection:
     """One task with its questions."""
 
     task: Task
-    evaluation: tuple[Sample, ...]
+    evaluation: Sequence[Sample]
+    """A tuple, or samples on disk where there are many (`spool`)."""
     training: tuple[Sample, ...]
     shares_split: bool
     """True when training questions were taken out of the evaluation split."""
@@ -36,13 +38,12 @@ class Selection:
     @property
     def languages(self) -> tuple[str, ...]:
         """Languages that are evaluated, sorted."""
-        return tuple(sorted({sample.lang for sample in self.evaluation}))
+        return tuple(sorted(languages_of(self.evaluation)))
 
     @property
     def data_hash(self) -> str:
         """SHA-256 of the evaluated samples, so that other data or another limit shows."""
-        rows = [[s.id, s.source_id, s.question, s.gold, list(s.choices)] for s in self.evaluation]
-        return _sha256(sorted(rows))
+        return hash_samples(self.evaluation)
 
     @property
     def training_hash(self) -> str:
@@ -83,28 +84,45 @@ def _select(entry: TaskConfig, config: RunConfig, wanted: Sequence[str] | None, 
     sources = [lang for lang in (wanted or languages) if lang in task.info.languages] if train else []
     shares = bool(sources) and not _has_training_split(task, entry, split)
     share = config.train.train_share if shares else 0.0
-    evaluation: list[Sample] = []
+    evaluation = collected(
+        sample
+        for lang in dict.fromkeys(languages)
+        for sample in _evaluated(
+            iter_samples(task, lang, split, entry.data, None if shares else entry.limit), share, entry.limit
+        )
+    )
     training: list[Sample] = []
-    for lang in dict.fromkeys((*languages, *sources)):
-        pool: list[Sample] = []
-        if shares or lang in languages:
-            samples = load_samples(task, lang, split, entry.data, None if shares else entry.limit)
-            pool = [s for s in samples if is_kept_for_training(s.source_id, share)]
-            kept = [s for s in samples if not is_kept_for_training(s.source_id, share)]
-            evaluation += kept[: entry.limit] if lang in languages else []
-        if lang in sources:
-            if not shares:
-                pool = load_samples(task, lang, TRAIN_SPLIT, entry.data, config.train.questions)
-            training += pool[: config.train.questions]
+    for lang in (lang for lang in dict.fromkeys((*languages, *sources)) if lang in sources):
+        if shares:
+            samples = load_samples(task, lang, split, entry.data)
+            training += [s for s in samples if is_kept_for_training(s.source_id, share)][: config.train.questions]
+        else:
+            training += load_samples(task, lang, TRAIN_SPLIT, entry.data, config.train.questions)
     if not evaluation:
         hint = "; lower train.train_share" if shares else ""
         raise ConfigError(
             f"task {entry.name!r} has no questions left after its filters ({', '.join(languages)}, {split}){hint}"
         )
+    unseen = _not_evaluated(training, evaluation)
+    return Selection(task, evaluation, unseen, shares, len(training) - len(unseen))
+
+
+def _evaluated(samples: Iterable[Sample], share: float, limit: int | None) -> Iterator[Sample]:
+    """The first `limit` samples that are not kept for training; all are looked at, so that a bad row is found."""
+    count = 0
+    for sample in samples:
+        if (limit is None or count < limit) and not (share and is_kept_for_training(sample.source_id, share)):
+            count += 1
+            yield sample
+
+
+def _not_evaluated(training: Sequence[Sample], evaluation: Sequence[Sample]) -> tuple[Sample, ...]:
     # Published splits do repeat questions, and ids say nothing: rows are numbered from 0 in each split.
-    evaluated = {_question(sample) for sample in evaluation}
-    unseen = tuple(sample for sample in training if _question(sample) not in evaluated)
-    return Selection(task, tuple(evaluation), unseen, shares, len(training) - len(unseen))
+    if not training:
+        return ()
+    asked = {_question(sample) for sample in training}
+    both = {question for sample in evaluation if (question := _question(sample)) in asked}
+    return tuple(sample for sample in training if _question(sample) not in both)
 
 
 def is_kept_for_training(source_id: str, share: float) -> bool:
