@@ -96,6 +96,23 @@ def count_scripts_of(texts: Sequence[str]) -> NDArray[np.int64]:
     return counts
 
 
+def is_japanese(text: str) -> bool:
+    """Whether text with Han characters has kana enough to be Japanese, not Chinese.
+
+    Example:
+        >>> is_japanese("答えは5個です"), is_japanese("首都是这个国家或地区的の" * 3)
+        (True, True)
+        >>> is_japanese("这个国家或地区的首都或首府是哪一个城市呢の")
+        False
+    """
+    return bool(_has_enough_kana(count_scripts_of([text]))[0])
+
+
+def _has_enough_kana(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    kana, han = counts[:, SCRIPTS.index("Kana")], counts[:, SCRIPTS.index("Hani")]
+    return (kana > 0) & (kana >= _KANA_SHARE * (kana + han))
+
+
 def dominant_script(counts: Mapping[str, int]) -> str | None:
     """The script of at least 60% of the letters, None where there is none; Han with some kana counts as kana."""
     (found,) = dominant_scripts(np.array([[counts.get(script, 0) for script in SCRIPTS]]))
@@ -105,8 +122,7 @@ def dominant_script(counts: Mapping[str, int]) -> str | None:
 def dominant_scripts(counts: NDArray[np.int64]) -> list[str | None]:
     """The same for rows of `count_scripts_of`."""
     merged, kana, han = counts.copy(), SCRIPTS.index("Kana"), SCRIPTS.index("Hani")
-    east_asian = counts[:, kana] + counts[:, han]
-    japanese = (counts[:, kana] > 0) & (counts[:, kana] >= _KANA_SHARE * east_asian)
+    east_asian, japanese = counts[:, kana] + counts[:, han], _has_enough_kana(counts)
     merged[:, kana] = np.where(japanese, east_asian, counts[:, kana])
     merged[:, han] = np.where(japanese, 0, counts[:, han])
     best, totals = merged.argmax(axis=1), counts.sum(axis=1)
