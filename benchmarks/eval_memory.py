@@ -56,10 +56,11 @@ def main() -> None:
 
 def measured(rows: int) -> dict[str, Any]:
     """The child's part: one evaluation, peak MiB and seconds since the start at each stage."""
-    from lrpo_bench import pipeline
     from lrpo_bench.config import parse_config
+    from lrpo_bench.pipeline import execute
     from lrpo_bench.plan import make_plan
     from lrpo_bench.results.evaluations import EvaluationWriter
+    from lrpo_bench.stages import evaluation
 
     peaks: dict[str, float] = {}
     seconds: dict[str, float] = {}
@@ -83,8 +84,8 @@ def measured(rows: int) -> dict[str, Any]:
         reached("planned")
         sort = announced(EvaluationWriter.in_key_order, lambda: peaks.get("answered") or reached("answered"))
         EvaluationWriter.in_key_order = sort  # type: ignore[method-assign]
-        pipeline.metrics_of = announced(pipeline.metrics_of, lambda: reached("sorted"))
-        pipeline.execute(plan, "eval", ["eval"], _Silent(), overwrite=False)
+        evaluation.metrics_of = announced(evaluation.metrics_of, lambda: reached("sorted"))
+        execute(plan, "eval", ["eval"], _Silent(), overwrite=False)
         reached("stored")
         stored = (folder / "run" / "before" / "responses.parquet").stat().st_size
     used = resource.getrusage(resource.RUSAGE_SELF)

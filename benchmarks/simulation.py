@@ -19,13 +19,8 @@ import numpy as np
 from measure import machine, machine_line, table, write
 from scipy import special
 
-from lrpo_bench.evaluation.statistics import (
-    clustered_mean,
-    mcnemar_exact,
-    paired_difference,
-    seeds_and_questions,
-    sign_flip_test,
-)
+from lrpo_bench.evaluation.significance import mcnemar_exact, sign_flip_test
+from lrpo_bench.evaluation.statistics import clustered_mean, paired_difference, seeds_and_questions
 
 SHAPES = ((30, 1), (30, 3), (30, 11), (100, 1), (100, 11), (250, 1), (250, 11))
 """Source questions and languages."""

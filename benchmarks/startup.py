@@ -83,9 +83,10 @@ def stages_of_a_run(out: Path) -> dict[str, float]:
     from lrpo_bench.cli import main as command
 
     with _Timed(seconds, "import: lrpo_bench, numpy, scipy, pydantic"):
-        from lrpo_bench import pipeline, startup
+        from lrpo_bench import startup
         from lrpo_bench.commands import stages_console
         from lrpo_bench.language_id import detectors
+        from lrpo_bench.stages import evaluation, refusals, session
 
     def libraries(original: Callable[[], None]) -> None:
         with _Timed(seconds, "import: torch"), startup.uncollected():
@@ -99,11 +100,11 @@ def stages_of_a_run(out: Path) -> dict[str, float]:
         _time_calls(model, "generate", seconds, "generation")
         return model
 
-    pipeline.import_libraries = functools.partial(libraries, pipeline.import_libraries)
-    pipeline.load_model = functools.partial(loaded, pipeline.load_model)
+    refusals.import_libraries = functools.partial(libraries, refusals.import_libraries)
+    session.load_model = functools.partial(loaded, session.load_model)
     _time_calls(stages_console, "make_plan", seconds, "questions and prompts")
     _time_calls(detectors.ScriptFirstDetector, "detect", seconds, "waiting for lingua, detection")
-    _time_calls(pipeline, "metrics_of", seconds, "metrics")
+    _time_calls(evaluation, "metrics_of", seconds, "metrics")
     _time_calls(stages_console, "_print_result", seconds, "tables and report")
     code = command([*EVAL, "--out", str(out), "--overwrite"])
     if code:

@@ -15,7 +15,7 @@ from stored_runs import records, write_run
 
 from lrpo_bench.errors import ConfigError, IncomparableResultsError, StorageError, UnknownNameError
 from lrpo_bench.evaluation.regression import Noise, regression_test
-from lrpo_bench.evaluation.statistics import holm
+from lrpo_bench.evaluation.significance import holm
 from lrpo_bench.results.regression import Check, check_regression, decide, worse_direction
 from lrpo_bench.results.regression_text import failure_text, number, quoted
 from lrpo_bench.results.sides import Results, evaluations_at

@@ -7,16 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from lrpo_bench.evaluation.significance import holm, mcnemar_exact, sign_flip_test
 from lrpo_bench.evaluation.statistics import (
     Estimate,
     clustered_mean,
-    holm,
-    mcnemar_exact,
     minimal_detectable_effect,
     paired_difference,
     questions_needed,
     seeds_and_questions,
-    sign_flip_test,
 )
 
 NAN = math.nan

@@ -15,7 +15,8 @@ from lrpo_bench.errors import ConfigError
 from lrpo_bench.evaluation.metrics import find_metric
 from lrpo_bench.results.evaluations import read_evaluation
 from lrpo_bench.results.study_table import study_markdown, study_rows, study_tables, table_rows
-from lrpo_bench.results.sweep_summary import sweep_summary, to_dict
+from lrpo_bench.results.sweep_summary import sweep_summary
+from lrpo_bench.results.sweep_summary_text import to_dict
 
 SEEDS = (0, 1, 2)
 HEADLINE = "accuracy_in_language"

@@ -11,7 +11,8 @@ from lrpo_bench.errors import StorageError
 from lrpo_bench.evaluation.metrics import find_metric
 from lrpo_bench.results.collection import collect, find_runs
 from lrpo_bench.results.store import read_run
-from lrpo_bench.results.sweep_summary import ALL_TASKS, summary_tables, sweep_summary, to_markdown, write_summary
+from lrpo_bench.results.sweep_summary import ALL_TASKS, sweep_summary
+from lrpo_bench.results.sweep_summary_text import summary_tables, to_markdown, write_summary
 
 
 @pytest.fixture(scope="module")

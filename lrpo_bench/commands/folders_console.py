@@ -15,7 +15,8 @@ def summary_command(arguments: argparse.Namespace) -> None:
     """Prints the study's tables: methods x models, and differences from a baseline, over seeds and questions."""
     from lrpo_bench.results.files import dumps
     from lrpo_bench.results.study_table import study_markdown, study_rows, study_tables
-    from lrpo_bench.results.sweep_summary import sweep_summary, to_markdown
+    from lrpo_bench.results.sweep_summary import sweep_summary
+    from lrpo_bench.results.sweep_summary_text import to_markdown
 
     summary = sweep_summary(arguments.results)
     tables = study_tables(summary, arguments.against)

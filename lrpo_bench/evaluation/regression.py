@@ -34,7 +34,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from lrpo_bench.evaluation.statistics import ALPHA, POWER, Bounds, Estimate, Floats, clustered_mean
+from lrpo_bench.evaluation.clusters import Floats
+from lrpo_bench.evaluation.statistics import ALPHA, POWER, Bounds, Estimate, clustered_mean
 
 Worse = Literal["lower", "higher"]
 _POINTS = 512

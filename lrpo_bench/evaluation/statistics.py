@@ -1,12 +1,12 @@
-"""How sure a number is: intervals, paired tests, and what could have been seen at all.
+"""How sure a number is: intervals, and what could have been seen at all; tests are in `evaluation.significance`.
 
 Parallel translations of a question are not independent, so everything clusters by source question. Values may be NaN
 (unscored): they are left out, and counted.
 
 Sources: Miller 2024, "Adding Error Bars to Evals" (arXiv 2411.00640) for clustered and paired standard errors; Wilson
 1927 with the effective sample size of clustered data (Kish 1965) and Student's t, as Korn and Graubard 1998 and Dean
-and Pagano 2015 use it for surveys, for intervals of a share; McNemar 1947; Holm 1979; Cameron, Gelbach, Miller 2011 and
-Satterthwaite 1946 for the interval over seeds and questions.
+and Pagano 2015 use it for surveys, for intervals of a share; Cameron, Gelbach, Miller 2011 and Satterthwaite 1946 for
+the interval over seeds and questions.
 
 Departures:
     - A macro average weighs each language equally; residuals are then taken from the language's own mean (a linearised
@@ -34,15 +34,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from lrpo_bench.evaluation.clusters import Floats, as_floats, codes_of, equal_weights, known_values
+
 ALPHA = 0.05
 POWER = 0.8
-_EXACT_FLIPS = 16
-"""Up to 2^16 sign patterns are enumerated; above, they are drawn."""
 _SMOOTHED = 0.25
 """Questions that are all right, and as many that are all wrong, added to those of a share to judge its clustering."""
 _TIE = 1e-9  # sums of the same numbers in another order differ by rounding
 
-Floats = NDArray[np.float64]
 Bounds = tuple[float, float]
 Interval = Literal["wilson", "t"]
 """`wilson` for means of scores between two bounds, `t` for differences and for what has no bounds."""
@@ -96,7 +95,7 @@ def clustered_mean(
         >>> e.value, e.stderr
         (0.75, 0.25)
     """
-    scores, known, codes, n_unscored = _known(values, clusters)
+    scores, known, codes, n_unscored = known_values(values, clusters)
     if scores.size == 0:
         return Estimate(math.nan, math.nan, (math.nan, math.nan), 0, 0, n_unscored)
     mean, sums = _cluster_sums(scores, codes, None if groups is None else np.asarray(groups)[known])
@@ -106,7 +105,7 @@ def clustered_mean(
         stderr = 0.0
     if interval == "wilson" and bounds is not None and stderr > 0:
         is_share = bool(np.isin(scores, bounds).all()) if is_share is None else is_share
-        found = _wilson(mean, _floats(sums), bounds, _SMOOTHED if is_share else 0.0)
+        found = _wilson(mean, as_floats(sums), bounds, _SMOOTHED if is_share else 0.0)
     else:
         found = _interval(mean, stderr, count - 1, count, bounds)
     return Estimate(mean, stderr, found, scores.size, count, n_unscored)
@@ -125,78 +124,7 @@ def paired_difference(
         >>> paired_difference([0, 0, 1, 1], [1, 1, 1, 1], ["a", "b", "c", "d"]).value
         0.5
     """
-    return clustered_mean(_floats(after) - _floats(before), clusters, groups, bounds, "t")
-
-
-def mcnemar_exact(before: ArrayLike, after: ArrayLike) -> float:
-    """Two-sided p of McNemar's exact test on right/wrong pairs; 1 where no pair differs, NaN where no pair is known.
-
-    Pairs must be independent, so at most one a source question.
-
-    Example:
-        >>> mcnemar_exact([0, 0, 0, 0, 0, 1], [1, 1, 1, 1, 1, 1])
-        0.0625
-    """
-    differences = _floats(after) - _floats(before)
-    differences = differences[~np.isnan(differences)]
-    if differences.size == 0:
-        return math.nan
-    if not np.isin(differences, (-1.0, 0.0, 1.0)).all():
-        raise ValueError("McNemar's test needs scores of 0 or 1; use sign_flip_test for others")
-    gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
-    return min(1.0, 2.0 * float(special.bdtr(min(gained, lost), gained + lost, 0.5))) if gained + lost else 1.0
-
-
-def sign_flip_test(
-    differences: ArrayLike,
-    clusters: Sequence[Any] | NDArray[Any],
-    rng: np.random.Generator,
-    groups: Sequence[Any] | NDArray[Any] | None = None,
-    n_resamples: int = 10_000,
-) -> float:
-    """Two-sided p of the hypothesis that a cluster's differences are as likely to have the other sign.
-
-    Every pattern of signs is tried where at most 16 clusters differ from zero; else `n_resamples` are drawn, and the
-    observed one counts as one of them, so that p is never 0.
-
-    Example:
-        >>> sign_flip_test([1, 1, 1, 1, 1], "abcde", np.random.default_rng(0))
-        0.0625
-    """
-    values, known, codes, _ = _known(differences, clusters)
-    if values.size == 0:
-        return math.nan
-    weights = _weights(values.size, None if groups is None else np.asarray(groups)[known])
-    sums = np.bincount(codes, weights=values * weights)
-    sums = sums[np.abs(sums) > _TIE * np.abs(sums).max(initial=0.0)]
-    if sums.size == 0:
-        return 1.0
-    observed = abs(float(sums.sum())) - _TIE * float(np.abs(sums).sum())
-    if sums.size <= _EXACT_FLIPS:
-        totals = np.zeros(1)
-        for value in sums:
-            totals = np.concatenate([totals + value, totals - value])
-        return float((np.abs(totals) >= observed).mean())
-    as_extreme = 0
-    for start in range(0, n_resamples, 1000):  # chunks bound the memory
-        signs = rng.integers(0, 2, size=(min(1000, n_resamples - start), sums.size), dtype=np.int8) * 2.0 - 1.0
-        as_extreme += int((np.abs(signs @ sums) >= observed).sum())
-    return (1 + as_extreme) / (1 + n_resamples)
-
-
-def holm(p_values: ArrayLike) -> Floats:
-    """Holm's step-down adjusted p values, in the order given; NaN stays NaN and is not counted as a test.
-
-    Example:
-        >>> [round(float(p), 6) for p in holm([0.01, 0.04, 0.03])]
-        [0.03, 0.06, 0.06]
-    """
-    p = _floats(p_values)
-    adjusted = np.full(p.shape, math.nan)
-    order = np.argsort(p)[: int((~np.isnan(p)).sum())]  # NaN sorts last
-    factors = np.arange(order.size, 0, -1)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors))
-    return adjusted
+    return clustered_mean(as_floats(after) - as_floats(before), clusters, groups, bounds, "t")
 
 
 def minimal_detectable_effect(stderr: float, n_clusters: int, alpha: float = ALPHA, power: float = POWER) -> float:
@@ -247,7 +175,7 @@ def seeds_and_questions(values: ArrayLike, bounds: Bounds | None = (-1.0, 1.0)) 
             NaN for any seed is left out and counted.
         bounds: lowest and highest possible value.
     """
-    cells = np.atleast_2d(_floats(values))
+    cells = np.atleast_2d(as_floats(values))
     known = ~np.isnan(cells).any(axis=0)
     n_unscored = int((~known).sum()) * cells.shape[0]
     cells = cells[:, known]
@@ -274,38 +202,6 @@ def seeds_and_questions(values: ArrayLike, bounds: Bounds | None = (-1.0, 1.0)) 
     return Estimate(mean, stderr, interval, cells.size, questions, n_unscored)
 
 
-def _floats(values: ArrayLike) -> Floats:
-    return np.asarray(values, dtype=np.float64)
-
-
-def _known(values: ArrayLike, clusters: Sequence[Any] | NDArray[Any]) -> tuple[Floats, NDArray[np.bool_], Any, int]:
-    scores = _floats(values)
-    names = clusters if isinstance(clusters, np.ndarray) else np.asarray(list(clusters))
-    if names.shape[0] != scores.size:
-        raise ValueError(f"as many clusters as values are needed, got {names.shape[0]} and {scores.size}")
-    known = ~np.isnan(scores)
-    n_unscored = scores.size - int(np.count_nonzero(known))
-    codes, _ = _codes(names[known] if n_unscored else names)
-    return scores[known] if n_unscored else scores, known, codes, n_unscored
-
-
-def _codes(names: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The rank of each name among the distinct ones, and how often each of these occurs."""
-    if np.issubdtype(names.dtype, np.integer) and names.size and names.min() >= 0 and names.max() <= 4 * names.size:
-        counts = np.bincount(names)  # the same without sorting, and without four more arrays
-        present = counts > 0
-        return (names, counts) if present.all() else ((np.cumsum(present) - 1)[names], counts[present])
-    _, codes, counts = np.unique(names, return_inverse=True, return_counts=True)
-    return codes, counts
-
-
-def _weights(size: int, groups: NDArray[Any] | None) -> Floats:
-    if groups is None:
-        return np.full(size, 1.0 / size)
-    codes, sizes = _codes(groups)
-    return 1.0 / (sizes.size * sizes[codes])
-
-
 def _cluster_sums(scores: Floats, codes: NDArray[Any], groups: NDArray[Any] | None) -> tuple[float, NDArray[Any]]:
     """The (macro) mean, and the sum of each cluster's contributions."""
     mean, contributions = _contributions(scores, groups)
@@ -319,10 +215,10 @@ def _contributions(scores: Floats, groups: NDArray[Any] | None) -> tuple[float, 
         contributions = scores - mean
         contributions *= 1.0 / scores.size
         return mean, contributions
-    codes, sizes = _codes(groups)
+    codes, sizes = codes_of(groups)
     means = np.bincount(codes, weights=scores) / sizes
     contributions = scores - means[codes]
-    contributions *= _weights(scores.size, groups)
+    contributions *= equal_weights(scores.size, groups)
     return float(means.mean()), contributions
 
 

@@ -23,15 +23,8 @@ import numpy as np
 from lrpo_bench.errors import IncomparableResultsError
 from lrpo_bench.evaluation.metrics import language_sets
 from lrpo_bench.evaluation.observations import HEADLINE, SHARE, Observations, is_counted, observe
-from lrpo_bench.evaluation.statistics import (
-    Estimate,
-    clustered_mean,
-    holm,
-    mcnemar_exact,
-    minimal_detectable_effect,
-    paired_difference,
-    sign_flip_test,
-)
+from lrpo_bench.evaluation.significance import holm, mcnemar_exact, sign_flip_test
+from lrpo_bench.evaluation.statistics import Estimate, clustered_mean, minimal_detectable_effect, paired_difference
 from lrpo_bench.results.decompose import Decomposition, Flip, decompose, flips_of
 from lrpo_bench.results.files import first_difference
 from lrpo_bench.results.pairing import TOLERATED, like_for_like, pair_records

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from lrpo_bench.errors import IncomparableResultsError
 from lrpo_bench.evaluation.records import ResponseRecord
-from lrpo_bench.evaluation.statistics import holm
+from lrpo_bench.evaluation.significance import holm
 from lrpo_bench.results.compare import Comparison, Difference, compare
 from lrpo_bench.results.schema import Evaluation
 

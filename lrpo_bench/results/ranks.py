@@ -15,7 +15,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lrpo_bench.evaluation.statistics import ALPHA, holm
+from lrpo_bench.evaluation.significance import holm
+from lrpo_bench.evaluation.statistics import ALPHA
 
 Pair = tuple[int, int]
 

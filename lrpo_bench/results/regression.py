@@ -19,7 +19,7 @@ from lrpo_bench.evaluation.metrics import ALL, language_sets
 from lrpo_bench.evaluation.observations import HEADLINE, SHARE, Observations
 from lrpo_bench.evaluation.records import ResponseRecord
 from lrpo_bench.evaluation.regression import RegressionTest, Worse, regression_test
-from lrpo_bench.evaluation.statistics import holm
+from lrpo_bench.evaluation.significance import holm
 from lrpo_bench.results.files import first_difference
 from lrpo_bench.results.pairing import TOLERATED
 from lrpo_bench.results.schema import Evaluation

@@ -22,7 +22,7 @@ from lrpo_bench.results.store import read_manifest, read_run
 from lrpo_bench.results.verify import stage_of, verify_run
 
 if TYPE_CHECKING:
-    from lrpo_bench.pipeline import Reporter
+    from lrpo_bench.stages.session import Reporter
     from lrpo_bench.plan import Plan
 
 _HUB = "hub:"

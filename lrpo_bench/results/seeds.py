@@ -25,15 +25,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from lrpo_bench.evaluation.observations import Observations
-from lrpo_bench.evaluation.statistics import (
-    ALPHA,
-    POWER,
-    Bounds,
-    Estimate,
-    Interval,
-    clustered_mean,
-    seeds_and_questions,
-)
+from lrpo_bench.evaluation.statistics import ALPHA, POWER, Bounds, Estimate, Interval, clustered_mean, seeds_and_questions
 
 Key = tuple[str, str, str]
 """Task, language and sample id."""

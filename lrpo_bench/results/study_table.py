@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from lrpo_bench.errors import ConfigError
 from lrpo_bench.evaluation.metrics import ALL, HELD_OUT, TRAINED
-from lrpo_bench.evaluation.statistics import holm
+from lrpo_bench.evaluation.significance import holm
 from lrpo_bench.results.collection import RunGroup
 from lrpo_bench.results.seeds import SeedEstimate
 from lrpo_bench.results.sweep_summary import SweepSummary, end_values, paired_differences

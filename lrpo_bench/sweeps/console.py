@@ -126,7 +126,8 @@ def _print_summary(sweep: Sweep, rows: Sequence[CellRow], console: Console) -> N
         return
     from lrpo_bench.results.leaderboard import write_leaderboard
     from lrpo_bench.results.study_table import study_tables, study_terminal
-    from lrpo_bench.results.sweep_summary import summary_tables, sweep_summary, write_summary
+    from lrpo_bench.results.sweep_summary import sweep_summary
+    from lrpo_bench.results.sweep_summary_text import summary_tables, write_summary
 
     summary = sweep_summary(sweep.out)
     for table in [*study_terminal(study_tables(summary)), *summary_tables(summary)]:

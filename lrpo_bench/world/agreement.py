@@ -17,7 +17,7 @@ from pathlib import Path
 from scipy.stats import binomtest, fisher_exact
 
 from lrpo_bench.errors import ConfigError, DataError
-from lrpo_bench.evaluation.statistics import holm
+from lrpo_bench.evaluation.significance import holm
 from lrpo_bench.world.measure import Cell
 from lrpo_bench.world.questions import KINDS, WORLD_LANGUAGES, Kind
 
