@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from lrpo_bench.config import RunConfig, apply_override, load_config, parse_config
+from lrpo_bench.config import RunConfig, parse_config
+from lrpo_bench.config_files import apply_override, load_config
 from lrpo_bench.errors import ConfigError
 
 

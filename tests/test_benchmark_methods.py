@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from synthetic_runs import make_run
 
-from lrpo_bench.config import SHIPPED_CONFIGS
+from lrpo_bench.config_files import SHIPPED_CONFIGS
 from lrpo_bench.evaluation.metrics import find_metric
 from lrpo_bench.results.evaluations import read_evaluation
 from lrpo_bench.sweeps.file import load_sweep

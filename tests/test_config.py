@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from lrpo_bench.config import RunConfig, apply_override, load_config, parse_config
+from lrpo_bench.config import RunConfig, parse_config
+from lrpo_bench.config_files import apply_override, load_config
 from lrpo_bench.errors import ConfigError
 from lrpo_bench.lrpo.router import LearnedRouterConfig
 

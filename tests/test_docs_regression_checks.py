@@ -12,7 +12,8 @@ import yaml
 from stored_runs import write_run
 
 from lrpo_bench.cli import _parser
-from lrpo_bench.config import load_config, parse_config
+from lrpo_bench.config import parse_config
+from lrpo_bench.config_files import load_config
 
 pytest_plugins = ("pytester",)
 PAGE = Path(__file__).parents[1] / "docs" / "regression-checks.md"

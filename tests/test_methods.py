@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lrpo_bench.cli import main
-from lrpo_bench.config import SHIPPED_CONFIGS, TrainConfig, load_config, parse_config
+from lrpo_bench.config import TrainConfig, parse_config
+from lrpo_bench.config_files import SHIPPED_CONFIGS, load_config
 from lrpo_bench.lrpo.routing import Context
 from lrpo_bench.sweeps.file import load_sweep
 from lrpo_bench.training.ablations import mix_prior, router_settings

@@ -13,7 +13,8 @@ import yaml
 from rich.console import Console
 
 from lrpo_bench.cli import main
-from lrpo_bench.config import load_config, parse_config
+from lrpo_bench.config import parse_config
+from lrpo_bench.config_files import load_config
 from lrpo_bench.errors import ConfigError, LrpoBenchError
 from lrpo_bench.pipeline import execute
 from lrpo_bench.plan import make_plan

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from lrpo_bench.results.collection import below
 from lrpo_bench.results.files import write_bytes, write_json
 from lrpo_bench.results.seeds import SeedEstimate, estimate_to_dict
+from lrpo_bench.results.sweep_summary import ALL_TASKS, SweepSummary
 from lrpo_bench.results.tables import UNKNOWN, number
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-from lrpo_bench.results.sweep_summary import ALL_TASKS, SweepSummary
 
 JSON, MARKDOWN = "summary.json", "summary.md"
 

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lrpo_bench.config import RunConfig, load_config, parse_config
+from lrpo_bench.config import RunConfig, parse_config
+from lrpo_bench.config_files import load_config
 from lrpo_bench.errors import ConfigError, UnknownNameError
 
 CONFIGS, LOGS = "configs", "logs"
