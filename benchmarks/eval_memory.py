@@ -6,7 +6,7 @@
 The data is one local `en.jsonl` of MGSM's format with as many rows (questions of 70 characters), the task is the
 bundled `mgsm`, the mock model answers in a sentence, chunks have their usual size, and everything that `lrpo-bench
 eval` does is done: reading, detection with the default detector, lines and words, storing, sorting, metrics. Memory is
-the process's own peak (`ru_maxrss`) at five points. Growth is the slope between neighbouring sizes: what libraries and
+the process's own peak at five points. Growth is the slope between neighbouring sizes: what libraries and
 the language detector's models take is taken once, and hides what small evaluations need.
 """
 

@@ -89,7 +89,7 @@ def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with the published xnli and mgsm; made-up rows without it")
-    parser.add_argument("--rounds", type=int, default=3, help="timed rounds of the embedded model (3), two of 100M")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds (3)")
     parser.add_argument("--quick", action="store_true", help="few rows, one round")
     parser.add_argument("--only", help="only comparisons whose 'model task' holds this")
     parser.add_argument("--name", help="name of the files written")
@@ -111,7 +111,7 @@ def _compare_all(arguments: argparse.Namespace) -> None:
         if any(job.model == "random-100M" for job in jobs):
             build_random_model(folder / "random-100M")
         for job in jobs:
-            rounds = 1 if arguments.quick else arguments.rounds if job.model == "embedded" else min(2, arguments.rounds)
+            rounds = 1 if arguments.quick else arguments.rounds
             found.append(compare(job, folder, arguments.data, rounds))
             print(_line(found[-1]), flush=True)
     values = {

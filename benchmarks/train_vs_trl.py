@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common import peak_mib
 from measure import machine, machine_line, median_ratio, table, write
 
 SIDES = ("trl", "grpo", "lrpo", "lrpo-calibrated")
@@ -138,7 +138,7 @@ def run_side(side: str, steps: int, threads: int, folder: Path) -> None:
     found = {
         "wall": watch.seconds("wall"),
         "cpu": watch.seconds("cpu"),
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mib": round(peak_mib()),
         "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
         "rewards": watch.rewards,
         "completion_tokens": [

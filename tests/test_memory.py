@@ -22,7 +22,7 @@ from lrpo_bench.results.responses import LoggedResponses, StoredResponses, to_pa
 from lrpo_bench.results.stored_keys import key_digest
 
 CHILD = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 
 folder, n, tests = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -47,7 +47,8 @@ from lrpo_bench.console import ConsoleReporter
 from lrpo_bench.pipeline import execute
 from lrpo_bench.plan import make_plan
 
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not `ru_maxrss`: it begins with what the process that started this one held.
+peak = lambda: next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
 config = parse_config({
     "model": {"name": "mock"}, "tasks": ["letters"], "tasks_dirs": [str(folder / "tasks")], "instruct": "prompt",
     "out": str(folder / "run"), "eval": {"max_completion_tokens": 500},
