@@ -57,7 +57,7 @@ def _tokenizer() -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    core.train_from_iterator(sentences(2000, seed=1), trainer)
+    core.train_from_iterator(sentences(2000, seed=1, words=(6, 24)), trainer)
     trained = json.loads(core.to_str())
     vocabulary = trained["model"]["vocab"]
     vocabulary |= {f"unused{i}": i for i in range(len(vocabulary), VOCABULARY)}
@@ -67,15 +67,15 @@ def _tokenizer() -> Any:
     )  # fmt: skip
 
 
-def sentences(n: int, *, seed: int, words: tuple[int, int] = (6, 24)) -> list[str]:
-    """Made-up sentences: common words in random order, as long as XNLI's by default."""
+def sentences(n: int, *, seed: int, words: tuple[int, int]) -> list[str]:
+    """Made-up sentences: so many common words in random order."""
     rng = random.Random(seed)
     return [" ".join(rng.choices(WORDS, k=rng.randint(*words))).capitalize() + "." for _ in range(n)]
 
 
 def xnli_rows(n: int) -> list[dict[str, Any]]:
-    """Rows in the format of the hub's XNLI; as there, three hypotheses stand after each premise."""
-    premises, hypotheses = sentences(n // 3 + 1, seed=2), sentences(n, seed=3, words=(5, 14))
+    """Rows in the format of the hub's XNLI: three hypotheses after each premise, 9 words after 18, as in English there."""
+    premises, hypotheses = sentences(n // 3 + 1, seed=2, words=(6, 30)), sentences(n, seed=3, words=(5, 14))
     return [
         {"premise": premises[i // 3], "hypothesis": hypothesis, "label": i % 3}
         for i, hypothesis in enumerate(hypotheses)

@@ -24,7 +24,7 @@ from measure import RESULTS, machine, machine_line, table, write
 CHUNK = 256
 LM_EVAL_BATCH = 64
 ROWS, OPTIONS, LENGTHS = (100, 1_000, 10_000, 100_000), (2, 4, 6, 8, 10), (32, 128, 384)
-"""The longest prompts have 900 tokens: beyond the context of 1,024 they lose their beginning, and so what they share."""
+"""The longest prompts have 900 tokens: beyond the context, of 1,024, they lose their beginning and what they share."""
 LIMIT_S = {"lrpo-bench": 150.0, "lm-eval": 60.0}
 """A point by rows that would take longer is extrapolated."""
 Point = dict[str, Any]
