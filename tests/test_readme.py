@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,19 @@ def test_a_fixed_monolingual_mix_has_the_metrics_of_grpo_to_the_byte(profile):
     assert "`grpo` and ends with the same metrics to the byte" in SENTENCES
     sides = (folder / run / "after" / "metrics.json" for run in ("monolingual", "grpo/seed0"))
     assert len({side.read_bytes() for side in sides}) == 1
+
+
+def test_the_table_beside_lm_eval_is_the_committed_benchmark():
+    models = {"embedded": "embedded, 1.3M parameters", "random-100M": "random, 102M parameters"}
+    for each in read_json(ROOT / "results" / "benchmarks" / "eval_vs_lm_eval.json")["comparisons"]:
+        theirs, ours = (statistics.median(each["seconds"][tool]) for tool in ("lm-eval", "lrpo-bench"))
+        mib = each["peak_mib"]
+        row = (
+            f"| {models[each['model']]} | {each['task'].upper()}, {each['rows']} questions | {theirs:.1f} | {ours:.1f} | "
+            f"{each['ratio']:.1f} | {mib['lm-eval']} | {mib['lrpo-bench']} | {each['rows_scored_alike']:.0%} | "
+            f"{each['answers_alike']:.0%} |"
+        )
+        assert row in README, row
 
 
 def test_the_commands_of_the_tour_exist():
