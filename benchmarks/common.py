@@ -74,7 +74,7 @@ def sentences(n: int, *, seed: int, words: tuple[int, int]) -> list[str]:
 
 
 def xnli_rows(n: int) -> list[dict[str, Any]]:
-    """Rows in the format of the hub's XNLI: three hypotheses after each premise, 9 words after 18, as in English there."""
+    """Rows in the format of the hub's XNLI: three hypotheses a premise, of 9 words and 18, as in English there."""
     premises, hypotheses = sentences(n // 3 + 1, seed=2, words=(6, 30)), sentences(n, seed=3, words=(5, 14))
     return [
         {"premise": premises[i // 3], "hypothesis": hypothesis, "label": i % 3}
