@@ -140,6 +140,7 @@ def markdown(values: dict[str, Any]) -> str:
     return "\n\n".join(
         (
             "# Memory of an evaluation by its number of samples",
+            "The mock model answers, so that a model's own libraries and weights are not in these figures. "
             "Peak of a process of its own, up to each stage: modules imported, samples planned, all answered and "
             "logged, records sorted, metrics counted and run closed. Samples and texts stay on disk; what grows is a "
             "few numbers a sample: its place in the order of the work, a digest of its key, and what metrics average. "

@@ -56,6 +56,8 @@ class ScratchFile:
         if start + size > self._written:
             self._flush()
         with _scratch_errors(self._folder):
+            if hasattr(os, "pread"):  # a forked process and another thread have the same place in the file
+                return os.pread(self._file.fileno(), size, start)
             self._file.seek(start)
             return self._file.read(size)
 
@@ -145,8 +147,22 @@ class DiskRanks:
 
 
 def dumped(row: Any) -> bytes:
-    """Bytes of a plain value, which only this process can read; raises `ValueError` for any other value."""
+    """Bytes of a plain value (`is_plain`), which only this process can read."""
     return marshal.dumps(row)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value comes back from `dumped` as it was; a number of numpy's would come back as bytes.
+
+    Example:
+        >>> is_plain(("a", 1, [None, {"b": 0.5}])), is_plain((np.int64(1),))
+        (True, False)
+    """
+    if type(value) in (tuple, list):
+        return all(map(is_plain, value))
+    if type(value) is dict:
+        return all(map(is_plain, value)) and all(map(is_plain, value.values()))
+    return type(value) in (str, int, float, bool, type(None))
 
 
 def loaded(content: bytes) -> Any:

@@ -48,6 +48,18 @@ def test_a_process_that_can_not_start_costs_nothing_but_time(monkeypatch):
     assert [found.lang for found in LinguaBeside(LANGUAGES).detect(TEXTS[:2])] == ["de", "en"]
 
 
+@pytest.mark.parametrize("said", ["hello", "[]", "[1, 2]", "null"])
+def test_what_else_is_printed_there_is_no_answer(monkeypatch, said):
+    """`sitecustomize` may print, before any line of ours runs."""
+    monkeypatch.setattr(beside, "_PROGRAM", f"print({said!r}); " + beside._PROGRAM)
+    assert [found.lang for found in LinguaBeside(LANGUAGES).detect(TEXTS[:2])] == ["de", "en"]
+
+
+def test_where_no_process_can_be_started_this_one_answers(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert [found.lang for found in LinguaBeside(LANGUAGES).detect(TEXTS[:2])] == ["de", "en"]
+
+
 def test_an_answer_that_was_not_waited_for_is_not_the_next_ones(detector, monkeypatch):
     def interrupted(process, texts):
         process.stdin.write(json.dumps(texts) + "\n")

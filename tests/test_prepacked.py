@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from lrpo_bench.models import prepacked as module
 from lrpo_bench.models.prepacked import prepacked
+from lrpo_bench.training.rollouts import Rollouts
 
 pytestmark = pytest.mark.skipif(not module._is_available(), reason="this torch has no oneDNN")
 
@@ -59,6 +61,32 @@ def test_a_block_takes_the_weights_of_its_own_time():
         torch.testing.assert_close(model(hidden), 2 * before)
 
 
+@torch.no_grad()
+def test_under_autocast_layers_are_plain():
+    """Training in bfloat16 puts autocast around the model's own forward, inside the block."""
+    model, hidden = Small(), torch.randn(4, 192)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = model(hidden)
+    with prepacked(model), torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model(hidden)
+    assert found.dtype == torch.bfloat16 and torch.equal(found, expected)
+
+
+def test_rollouts_of_a_model_that_accelerate_prepared_for_bfloat16():
+    from accelerate import Accelerator
+
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=300, hidden_size=192, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=4,
+        )
+    )  # fmt: skip
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    prepared = accelerator.unwrap_model(accelerator.prepare_model(model))
+    rollouts = Rollouts(limit=4, temperature=1.0, top_p=1.0, eos_ids=(1,), pad_id=0)
+    assert [len(row) <= 4 for row in rollouts.sample(prepared, [[5, 6, 7], [8, 9]])] == [True, True]
+
+
 def test_an_error_inside_leaves_plain_layers():
     model = Small()
     with pytest.raises(RuntimeError, match="inside"), prepacked(model):
@@ -83,6 +111,9 @@ def test_small_layers_other_kinds_and_other_numbers_stay_plain():
     assert not module._suits(torch.nn.Linear(16, 16))
     assert not module._suits(Scaled(192, 256))
     assert not module._suits(torch.nn.Linear(192, 256, dtype=torch.float64))
+    mixed = torch.nn.Linear(192, 256)
+    mixed.bias = torch.nn.Parameter(torch.zeros(256, dtype=torch.bfloat16))
+    assert not module._suits(mixed)
     hooked = torch.nn.Linear(192, 256)
     vars(hooked)["forward"] = hooked.forward
     assert not module._suits(hooked)

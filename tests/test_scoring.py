@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_models import asked, lively_model, log_likelihood_by_loop, wrap
 
 from lrpo_bench.models import scoring
-from lrpo_bench.models.packing import Group, Row, group_by_prefix, pack
+from lrpo_bench.models.packing import Group, Row, differing, group_by_prefix, pack
 from lrpo_bench.models.scoring import Scorer
 
 # --- packing
@@ -64,6 +64,24 @@ def test_groups_hold_every_row_once_and_begin_alike(rows, min_prefix, width):
     for group in groups:
         assert len({rows[i].tokens[: group.start] for i in group.members}) == 1
         assert all(rows[i].first > group.start for i in group.members)
+
+
+def test_equal_options_still_ask_the_model():
+    """So that a model that says no numbers is found out, whatever the options."""
+    assert differing([Row((1, 2, 3), 1)] * 2) == [Row((1, 2, 3), 2)] * 2
+    assert differing([Row((1, 2, 3), 1)]) == [Row((1, 2, 3), 2)]
+    assert differing([Row((1, 2), 2), Row((1, 2, 3), 2)]) == [Row((1, 2), 2), Row((1, 2, 3), 2)]
+
+
+@given(rows_of_few_tokens())
+def test_options_lose_one_addend_all_alike(rows):
+    """Whatever the options are, what is not scored any more are the same tokens at the same places."""
+    first = min(len(row.tokens) for row in rows) - 1
+    options = [Row(row.tokens, first) for row in rows] if first else rows
+    dropped = {
+        (row.first, row.tokens[row.first : new.first]) for row, new in zip(options, differing(options), strict=True)
+    }
+    assert len({tokens for _, tokens in dropped}) == 1
 
 
 # --- the three ways

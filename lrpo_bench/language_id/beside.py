@@ -41,11 +41,9 @@ class LinguaBeside(LinguaDetector):
     def __init__(self, languages: Sequence[str]) -> None:
         """Starts the process; raises what `LinguaDetector` raises."""
         super().__init__(languages)
-        self._process: subprocess.Popen[str] | None = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), json.dumps(list(languages))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="ascii",
-        )  # fmt: skip
-        weakref.finalize(self, _stop, self._process)  # at the latest when this process ends
+        self._process = _started(languages)
+        if self._process is not None:
+            weakref.finalize(self, _stop, self._process)  # at the latest when this process ends
 
     def _classify(self, texts: Sequence[str]) -> list[Detection]:
         if texts and self._process is not None:
@@ -55,6 +53,7 @@ class LinguaBeside(LinguaDetector):
             if found is not None:
                 self._process = process
                 return found
+            _stop(process)
         return super()._classify(texts)
 
 
@@ -79,6 +78,17 @@ def answer(languages: Sequence[str]) -> None:
         sys.stdout.flush()
 
 
+def _started(languages: Sequence[str]) -> subprocess.Popen[str] | None:
+    """The other process; None where there can be none."""
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), json.dumps(list(languages))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="ascii",
+        )  # fmt: skip
+    except (OSError, TypeError):  # no memory, no such program, a path that is no text
+        return None
+
+
 def _ask(process: subprocess.Popen[str], texts: Sequence[str]) -> list[Detection] | None:
     """The other process's detections; None if it gave none."""
     questions, answers = _pipes(process)
@@ -86,11 +96,10 @@ def _ask(process: subprocess.Popen[str], texts: Sequence[str]) -> list[Detection
         questions.write(json.dumps(list(texts)) + "\n")
         questions.flush()
         line = answers.readline()
-    except OSError:
+        found = [Detection(lang, confidence, reason) for lang, confidence, reason in json.loads(line)]
+    except (OSError, ValueError, TypeError):  # it ended, or something else was printed there, as `sitecustomize` may
         return None
-    if not line.endswith("\n"):
-        return None
-    return [Detection(lang, confidence, reason) for lang, confidence, reason in json.loads(line)]
+    return found if len(found) == len(texts) else None
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

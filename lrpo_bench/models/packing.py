@@ -67,8 +67,8 @@ def shared(a: Sequence[int], b: Sequence[int]) -> int:
 def differing(rows: Sequence[Row]) -> list[Row]:
     """The options of one question, scored from where they differ.
 
-    Their sums lose the same addend each, the log-likelihood of what they all begin with. Where the scored parts do not
-    begin at one place (a context was cut), nothing is left out.
+    Their sums lose the same addend each, the log-likelihood of what they all begin with; of equal options the last
+    token stays. Where the scored parts do not begin at one place (a context was cut), nothing is left out.
 
     Example:
         >>> differing([Row((1, 5, 6, 7), 1), Row((1, 5, 6, 8), 1)])
@@ -77,7 +77,7 @@ def differing(rows: Sequence[Row]) -> list[Row]:
     if len({row.first for row in rows}) != 1:
         return list(rows)
     tokens = [row.tokens for row in rows]
-    common = shared(min(tokens), max(tokens))
+    common = min(shared(min(tokens), max(tokens)), min(map(len, tokens)) - 1)
     return [Row(row.tokens, max(row.first, common)) for row in rows]
 
 

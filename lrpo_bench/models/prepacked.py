@@ -52,15 +52,24 @@ def _layers(model: Any) -> list[torch.nn.Linear]:
 def _suits(module: Any) -> bool:
     if type(module) is not torch.nn.Linear or "forward" in vars(module):
         return False
-    weight = module.weight
+    weight, bias = module.weight, module.bias
+    if type(weight) is not torch.nn.Parameter or (bias is not None and bias.dtype != torch.float32):
+        return False  # quantised weights are tensors of kinds of their own
     return bool(weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= _LEAST_WEIGHTS)
 
 
 def _forward(layer: torch.nn.Linear) -> Forward:
     weight = torch.ops.mkldnn._reorder_linear_weight.default(layer.weight.detach())
     bias = None if layer.bias is None else layer.bias.detach()
-    product = torch.ops.mkldnn._linear_pointwise.default
-    return lambda hidden: product(hidden, weight, bias, "none", [], "")
+    plain, product = layer.forward, torch.ops.mkldnn._linear_pointwise.default
+
+    def forward(hidden: torch.Tensor) -> torch.Tensor:
+        # Autocast casts what a plain layer is given, and knows nothing of this operator.
+        if hidden.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            return plain(hidden)
+        return product(hidden, weight, bias, "none", [], "")
+
+    return forward
 
 
 @functools.cache

@@ -74,9 +74,11 @@ class EvaluationWriter:
     def append(self, records: Iterable[ResponseRecord]) -> None:
         """Stores records; they survive a crash once this returns. A key that is already there is a bug and raises."""
         records = list(records)
-        if self.is_complete or not self._keys.add([record.key for record in records]):
+        keys = [record.key for record in records]
+        if self.is_complete or not self._keys.lacks(keys):
             raise ValueError(f"{self.folder}: finished, or a record twice: skip the keys in `done`")
         append_lines(self.folder / JSONL, [record_to_json(record) for record in records])
+        self._keys.add(keys)
         self._log.n_stored += len(records)
         self._sorted = None
 

@@ -121,7 +121,6 @@ def write_parquet(path: Path, records: Iterable[ResponseRecord]) -> None:
     Text that UTF-8 can not hold (lone surrogates) is replaced by U+FFFD here; the JSONL kept it.
     """
     drop_unfinished_sorting(path.parent)
-    drop_unfinished_sorting(path.parent)
     with replacing(path) as file:
         sorter = DiskSorter(_KEY, path.parent, BATCH)
         sorter.add_all(map(_FIELDS, records))

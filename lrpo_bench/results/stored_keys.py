@@ -37,14 +37,15 @@ class StoredKeys(Set[RecordKey]):
                 batch.clear()
         self._keep(_array(batch))
 
-    def add(self, keys: Sequence[RecordKey]) -> bool:
-        """Takes keys; takes none and returns False where one of them is there already, or is given twice."""
+    def lacks(self, keys: Sequence[RecordKey]) -> bool:
+        """Whether none of these keys is there, and none is given twice."""
         digests = _array([key_digest(key) for key in keys])
         repeated = bool((digests[1:] == digests[:-1]).any())
-        if repeated or any(_held(part, digests).any() for part in self._parts):
-            return False
-        self._keep(digests)
-        return True
+        return not repeated and not any(_held(part, digests).any() for part in self._parts)
+
+    def add(self, keys: Sequence[RecordKey]) -> None:
+        """Takes keys that it `lacks`."""
+        self._keep(_array([key_digest(key) for key in keys]))
 
     def frozen(self) -> StoredKeys:
         """The keys as they are now; looking for one takes some microseconds."""

@@ -15,16 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lrpo_bench.evaluation.metrics import language_sets
 from lrpo_bench.evaluation.significance import holm
 from lrpo_bench.evaluation.statistics import Bounds
 from lrpo_bench.results.collection import Collection, RunData, RunGroup, Seen, below, collect
 from lrpo_bench.results.seeds import SeedEstimate, Values, difference_of, over_seeds, values_of
-
-if TYPE_CHECKING:
-    pass
 
 ALL_TASKS = "all tasks"
 _SHARE: Bounds = (0.0, 1.0)

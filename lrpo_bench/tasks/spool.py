@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrpo_bench.errors import DataError
-from lrpo_bench.scratch import DiskRanks, DiskSorter, ScratchFile, dumped, loaded
+from lrpo_bench.scratch import DiskRanks, DiskSorter, ScratchFile, dumped, is_plain, loaded
 from lrpo_bench.tasks.base import Sample
 
 HELD = 10_000
@@ -42,10 +42,10 @@ class _Spool:
 
     def append(self, sample: Sample) -> None:
         """Stores one sample; raises `DataError` where it holds other than plain values."""
-        try:
-            content = dumped((*_fields(sample)[:-1], dict(sample.extra)))
-        except ValueError:
-            raise DataError(f"sample {sample.id!r} must hold plain text, numbers, tuples and lists only") from None
+        values = (*_fields(sample)[:-1], dict(sample.extra))
+        if not is_plain(values):
+            raise DataError(f"sample {sample.id!r} must hold plain text, numbers, tuples and lists only")
+        content = dumped(values)
         self._file.append(content)
         self._starts.append(self._starts[-1] + len(content))
         self._lengths.append(length_of(sample))
