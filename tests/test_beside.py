@@ -88,12 +88,12 @@ def test_an_error_in_a_text_is_raised_here(detector, monkeypatch):
 
 
 def test_only_a_process_without_lingua_begins_another(monkeypatch):
-    monkeypatch.setattr(beside, "_cores", lambda: 2)
+    monkeypatch.setattr(beside, "available_cores", lambda: 2)
     assert "lingua" in sys.modules
     assert type(get_detector("auto", LANGUAGES, early=True)) is LinguaDetector
     monkeypatch.delitem(sys.modules, "lingua")
     assert beside.is_useful()
-    monkeypatch.setattr(beside, "_cores", lambda: 1)
+    monkeypatch.setattr(beside, "available_cores", lambda: 1)
     assert not beside.is_useful()
 
 

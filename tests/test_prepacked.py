@@ -122,7 +122,7 @@ def test_small_layers_other_kinds_and_other_numbers_stay_plain():
 
 
 def test_weights_that_would_take_too_much_memory_twice_stay_plain(monkeypatch):
-    monkeypatch.setattr(module, "_machine_bytes", lambda: 8 * 4 * (192 * 256 + 256 * 300) - 1)
+    monkeypatch.setattr(module, "memory_bytes", lambda: 8 * 4 * (192 * 256 + 256 * 300) - 1)
     model = Small()
     with prepacked(model):
         assert not replaced(model)

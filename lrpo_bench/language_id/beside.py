@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import IO
 
 from lrpo_bench.language_id.base import Detection
 from lrpo_bench.language_id.detectors import LinguaDetector
+from lrpo_bench.machine import available_cores
 
 _STOP_S = 1.0
 _SENTENCE = "Tom has twelve apples and buys five more."
@@ -59,11 +59,7 @@ class LinguaBeside(LinguaDetector):
 
 def is_useful() -> bool:
     """Whether a second process would save time: there is a core for it, and this one has not loaded lingua already."""
-    return _cores() > 1 and "lingua" not in sys.modules
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cores() > 1 and "lingua" not in sys.modules
 
 
 def answer(languages: Sequence[str]) -> None:

@@ -10,18 +10,19 @@ of 768 x 2048, 8, 48 and 1,500 rows: 73, 143 and 159 GFLOP plain, 169, 221 and 2
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from lrpo_bench.machine import memory_bytes
+
 _LEAST_WEIGHTS = 2**15
 """Weights of a layer from which on it pays: the call itself takes some microseconds more."""
 _MEMORY_SHARE = 1 / 8
 """Of the machine's memory that the second copy of the weights may take. A fixed share, not one of what happens to be
-free: the order of sums must not change from run to run."""
+free: the order of sums must not change from run to run. None where the system does not tell its memory."""
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
@@ -46,7 +47,7 @@ def prepacked(model: Any) -> Iterator[None]:
 def _layers(model: Any) -> list[torch.nn.Linear]:
     found = [module for module in model.modules() if _suits(module)]
     taken_bytes = sum(layer.weight.nbytes for layer in found)
-    return found if taken_bytes <= _MEMORY_SHARE * _machine_bytes() else []
+    return found if taken_bytes <= _MEMORY_SHARE * (memory_bytes() or 0) else []
 
 
 def _suits(module: Any) -> bool:
@@ -77,11 +78,3 @@ def _is_available() -> bool:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     return all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
-
-
-@functools.cache
-def _machine_bytes() -> int:
-    """0 where the system does not tell, and no layer is laid out."""
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return 0
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from lrpo_bench.machine import memory_bytes
+
 _PACKAGES = (
     "lrpo-bench torch transformers trl datasets accelerate tokenizers safetensors vllm peft numpy scipy pyarrow "
     "sacrebleu lm-eval langdetect lingua-language-detector"
@@ -36,10 +38,9 @@ def versions() -> dict[str, str | None]:
 
 def hardware() -> dict[str, Any]:
     """Machine type, cores, memory and accelerators; no host name, since results are published."""
-    memory = None
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        memory = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
-    return {"machine": platform.machine(), "cpu_count": os.cpu_count(), "memory_gib": memory, "gpus": _gpus()}
+    memory = memory_bytes()
+    gib = None if memory is None else round(memory / 2**30, 1)
+    return {"machine": platform.machine(), "cpu_count": os.cpu_count(), "memory_gib": gib, "gpus": _gpus()}
 
 
 def git_state() -> dict[str, Any]:

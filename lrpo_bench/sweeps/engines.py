@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lrpo_bench.errors import ConfigError
+from lrpo_bench.machine import available_cores
 from lrpo_bench.sweeps.interrupts import heard_by_children
 from lrpo_bench.sweeps.warm import argv_of, can_fork, start, stop
 
@@ -167,11 +168,6 @@ class RayEngine:
         for task in tasks:
             self._ray.cancel(task)
         self._ray.wait(tasks, num_returns=len(tasks), timeout=_STOP_S)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _thread_limits(threads: int) -> dict[str, str]:
